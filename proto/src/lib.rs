@@ -1,0 +1,36 @@
+//! What crosses a process boundary: names, records, subjects, topology and exit codes.
+//!
+//! This crate is pure. It does no IO, knows no clock, no environment and no async runtime, and it
+//! names no NATS client. Whoever needs the time or a fresh uuid brings it along.
+
+pub mod event;
+pub mod exit_code;
+pub mod job;
+pub mod log;
+pub mod outcome;
+pub mod priority;
+pub mod record;
+pub mod request;
+pub mod revision;
+pub mod run;
+pub mod subject;
+pub mod tally;
+pub mod time;
+pub mod token;
+pub mod topology;
+pub mod version;
+pub mod worker;
+
+pub use exit_code::ExitCode;
+pub use job::{Incarnation, Instance, JobKey, JobMessage, RunId};
+pub use outcome::{Built, Failure, FailureKind, InfraKind, Outcome, Standing};
+pub use priority::Priority;
+pub use record::{Attempt, AttemptEnd, Epoch, Finished, Phase, Record, Running, State, Waiting};
+pub use request::{Request, Wish};
+pub use revision::Revision;
+pub use run::RunRecord;
+pub use tally::Tally;
+pub use time::Timestamp;
+pub use token::{Class, Host, Identity, Repo, TokenError, WorkerName};
+pub use version::V1;
+pub use worker::Presence;

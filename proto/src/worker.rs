@@ -1,0 +1,47 @@
+//! Presence of workers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    job::{Instance, JobKey},
+    record::Phase,
+    time::Timestamp,
+    token::{Class, WorkerName},
+    version::V1,
+};
+
+/// A living worker. Bucket `nbp-workers`, key = worker name; silence for 45 s removes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// Version of this shape.
+    pub v: V1,
+    /// Its name.
+    pub worker: WorkerName,
+    /// Its life.
+    pub instance: Instance,
+    /// What it can build.
+    pub classes: Vec<Class>,
+    /// How many jobs at once.
+    pub slots: usize,
+    /// What it is building.
+    pub jobs: Vec<PresentJob>,
+    /// Told to stop: finishes what it has and takes nothing new.
+    #[serde(default)]
+    pub draining: bool,
+    /// Why it takes nothing now, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
+    /// Version of the program.
+    pub version: String,
+    /// Started, by its own clock.
+    pub since: Timestamp,
+}
+
+/// One job in a worker's hands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresentJob {
+    /// Which.
+    pub job: JobKey,
+    /// How far.
+    pub phase: Phase,
+}
