@@ -1,0 +1,148 @@
+//! Calls of the JetStream API that only a leader answers, and publishes that wait for their ack.
+//!
+//! Each call is bounded in time: while it is disconnected, the client queues.
+
+use std::{collections::HashMap, time::Duration};
+
+use async_nats::jetstream::{
+    message::{PublishMessage, StreamMessage},
+    response::Response,
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    connection::{ANSWER_WAIT, Bus},
+    error::Error,
+};
+
+impl Bus {
+    /// Publishes into a stream and waits for its ack; gives the sequence.
+    pub(crate) async fn publish_acked(
+        &self,
+        operation: &'static str,
+        subject: &str,
+        publish: PublishMessage,
+        bytes: usize,
+    ) -> Result<u64, Error> {
+        let send = async { self.js.send_publish(subject.to_owned(), publish).await?.await };
+        let no_answer = || Error::NoAnswer { operation, subject: subject.to_owned() };
+        let answer = match tokio::time::timeout(ANSWER_WAIT, send).await {
+            Ok(answer) => answer.map_err(|error| Error::publish(operation, subject, bytes, &error)),
+            Err(_) => Err(no_answer()),
+        };
+        answer.map(|ack| ack.sequence).map_err(|error| self.explain(error))
+    }
+
+    /// The newest message of a subject, from the leader.
+    pub(crate) async fn last_message(
+        &self,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<StreamMessage>, Error> {
+        let read = async {
+            let stream = self.stream("read", stream).await?;
+            let builder = stream.raw_message_builder().last_by_subject(subject);
+            Error::raw("read", subject, builder.send().await)
+        };
+        self.answered("read", subject, read).await
+    }
+
+    /// The first message of a subject at `sequence` or later, from the leader.
+    pub(crate) async fn next_message(
+        &self,
+        stream: &str,
+        subject: &str,
+        sequence: u64,
+    ) -> Result<Option<StreamMessage>, Error> {
+        let read = async {
+            let stream = self.stream("read", stream).await?;
+            let builder = stream.raw_message_builder().sequence(sequence).next_by_subject(subject);
+            Error::raw("read", subject, builder.send().await)
+        };
+        self.answered("read", subject, read).await
+    }
+
+    /// The subjects of a stream that match, sorted.
+    pub(crate) async fn subjects(&self, stream: &str, filter: &str) -> Result<Vec<String>, Error> {
+        let operation = "list subjects";
+        let call = format!("STREAM.INFO.{stream}");
+        let mut found: Vec<String> = Vec::new();
+        loop {
+            let request = json!({ "subjects_filter": filter, "offset": found.len() });
+            let page: Option<SubjectsPage> = self.api(operation, &call, &request).await?;
+            let page = page.ok_or_else(|| {
+                self.explain(Error::NotServed { operation, subject: stream.to_owned() })
+            })?;
+            let (before, total) = (found.len(), page.total);
+            found.extend(page.state.subjects.unwrap_or_default().into_keys());
+            // A page that brings nothing new would ask for ever.
+            if found.len() >= total || found.len() == before {
+                found.sort_unstable();
+                found.dedup();
+                return Ok(found);
+            }
+        }
+    }
+
+    /// One call of the JetStream API; `None` when the stream or consumer does not exist.
+    pub(crate) async fn api<T: serde::de::DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        subject: &str,
+        request: &impl serde::Serialize,
+    ) -> Result<Option<T>, Error> {
+        let call = async {
+            let answer: Result<Response<T>, _> = self.js.request(subject.to_owned(), request).await;
+            match answer.map_err(|error| Error::request(operation, subject, &error))? {
+                Response::Ok(found) => Ok(Some(found)),
+                Response::Err { error } if matches!(error.error_code().0, 10059 | 10014) => {
+                    Ok(None)
+                }
+                Response::Err { error } => Err(Error::api(operation, subject, 0, &error)),
+            }
+        };
+        self.answered(operation, &format!("$JS.API.{subject}"), call).await
+    }
+
+    async fn stream(
+        &self,
+        operation: &'static str,
+        name: &str,
+    ) -> Result<async_nats::jetstream::stream::Stream<()>, Error> {
+        // Asks nobody: it only checks the name.
+        let stream = self.js.get_stream_no_info(name).await;
+        stream.map_err(|error| Error::Server {
+            operation,
+            subject: name.to_owned(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Bounds an operation in time: the client queues while it is disconnected.
+    pub(crate) async fn answered<T>(
+        &self,
+        operation: &'static str,
+        subject: &str,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let bounded = tokio::time::timeout(ANSWER_WAIT + Duration::from_millis(500), work).await;
+        let subject = subject.to_owned();
+        bounded
+            .unwrap_or(Err(Error::NoAnswer { operation, subject }))
+            .map_err(|error| self.explain(error))
+    }
+}
+
+/// The part of a stream's state that lists subjects; at most 100,000 a page.
+#[derive(Deserialize)]
+struct SubjectsPage {
+    #[serde(default)]
+    total: usize,
+    state: SubjectsState,
+}
+
+#[derive(Deserialize)]
+struct SubjectsState {
+    subjects: Option<HashMap<String, u64>>,
+}

@@ -1,0 +1,190 @@
+//! Typed buckets: compare-and-set writes, and reads from the leader.
+//!
+//! A bucket is a stream; `get` of the client's own bucket type may be answered by a replica that
+//! lags, so decisions are never made on it. Reads here are `STREAM.MSG.GET`, which only the leader
+//! answers.
+
+use std::marker::PhantomData;
+
+use async_nats::jetstream::{message::PublishMessage, message::StreamMessage};
+use bytes::Bytes;
+use proto::{Timestamp, subject, topology::Bucket};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{connection::Bus, error::Error};
+
+/// A key as the leader has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry<T> {
+    /// The record; none when the key was never written or was deleted.
+    pub value: Option<T>,
+    /// What a compare-and-set compares; 0 for a key that was never written.
+    pub revision: u64,
+    /// When the server stored it.
+    pub time: Timestamp,
+}
+
+impl<T> Entry<T> {
+    /// The state of a key that was never written.
+    pub fn none() -> Self {
+        Self { value: None, revision: 0, time: Timestamp::default() }
+    }
+}
+
+/// One bucket and the type of its records.
+pub struct Records<T> {
+    bus: Bus,
+    bucket: Bucket,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Records<T> {
+    fn clone(&self) -> Self {
+        Self { bus: self.bus.clone(), bucket: self.bucket, of: PhantomData }
+    }
+}
+
+impl Bus {
+    /// The job requests.
+    pub fn requests(&self) -> Records<proto::Request> {
+        self.records(Bucket::Requests)
+    }
+
+    /// The job records.
+    pub fn results(&self) -> Records<proto::Record> {
+        self.records(Bucket::Results)
+    }
+
+    /// The runs.
+    pub fn runs(&self) -> Records<proto::RunRecord> {
+        self.records(Bucket::Runs)
+    }
+
+    /// The living workers.
+    pub fn workers(&self) -> Records<proto::Presence> {
+        self.records(Bucket::Workers)
+    }
+
+    fn records<T>(&self, bucket: Bucket) -> Records<T> {
+        Records { bus: self.clone(), bucket, of: PhantomData }
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Records<T> {
+    /// Reads a key from the leader.
+    ///
+    /// # Errors
+    /// No answer, or what stands there cannot be read.
+    pub async fn get(&self, key: &str) -> Result<Entry<T>, Error> {
+        let subject = subject::kv(self.bucket.name(), key);
+        match self.bus.last_message(&self.bucket.stream(), &subject).await? {
+            None => Ok(Entry::none()),
+            Some(message) => decode(&subject, &message),
+        }
+    }
+
+    /// Writes a key if it still has `revision`; gives the new one.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it has another, [`Error::NoAnswer`] when nobody knows.
+    pub async fn put_if(&self, key: &str, value: &T, revision: u64) -> Result<u64, Error> {
+        let publish = PublishMessage::build().expected_last_subject_sequence(revision);
+        self.publish("compare-and-set", key, value, publish).await
+    }
+
+    /// Writes a key whatever stands there; gives the new revision.
+    ///
+    /// # Errors
+    /// No answer, denied, full.
+    pub async fn put(&self, key: &str, value: &T) -> Result<u64, Error> {
+        self.publish("put", key, value, PublishMessage::build()).await
+    }
+
+    /// Deletes a key whatever stands there.
+    ///
+    /// # Errors
+    /// No answer, denied.
+    pub async fn delete(&self, key: &str) -> Result<(), Error> {
+        let marker = PublishMessage::build().header("KV-Operation", "DEL");
+        let subject = subject::kv(self.bucket.name(), key);
+        self.bus.publish_acked("delete", &subject, marker, 0).await.map(drop)
+    }
+
+    /// The keys that match `filter` (a key with wildcards), sorted, deleted ones included.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn keys(&self, filter: &str) -> Result<Vec<String>, Error> {
+        let name = self.bucket.name();
+        let filter = subject::kv(name, filter);
+        let subjects = self.bus.subjects(&self.bucket.stream(), &filter).await?;
+        let keys = subjects.iter().filter_map(|subject| subject::kv_key(name, subject));
+        Ok(keys.map(str::to_owned).collect())
+    }
+
+    /// The keys that match `filter` (a key with wildcards) and are not deleted, with their
+    /// records, sorted by key. Records that cannot be read are left out and logged.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn list(&self, filter: &str) -> Result<Vec<(String, Entry<T>)>, Error> {
+        let mut found = Vec::new();
+        for key in self.keys(filter).await? {
+            match self.get(&key).await {
+                Ok(entry) if entry.value.is_some() => found.push((key, entry)),
+                Ok(_) => {}
+                Err(error @ Error::Undecodable { .. }) => tracing::warn!("{error}"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    async fn publish(
+        &self,
+        operation: &'static str,
+        key: &str,
+        value: &T,
+        publish: PublishMessage,
+    ) -> Result<u64, Error> {
+        let subject = subject::kv(self.bucket.name(), key);
+        let payload = encode(operation, &subject, value)?;
+        let bytes = payload.len();
+        self.bus.publish_acked(operation, &subject, publish.payload(payload), bytes).await
+    }
+}
+
+pub(crate) fn encode(
+    operation: &'static str,
+    subject: &str,
+    value: &impl Serialize,
+) -> Result<Bytes, Error> {
+    let encoded = serde_json::to_vec(value).map(Bytes::from);
+    encoded.map_err(|error| Error::Server {
+        operation,
+        subject: subject.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn decode<T: DeserializeOwned>(subject: &str, message: &StreamMessage) -> Result<Entry<T>, Error> {
+    let revision = message.sequence;
+    let time = stored_at(message);
+    // Delete and purge markers, and the marker that the server leaves when a key expires.
+    if message.headers.get("KV-Operation").is_some()
+        || message.headers.get("Nats-Marker-Reason").is_some()
+    {
+        return Ok(Entry { value: None, revision, time });
+    }
+    let value = serde_json::from_slice(&message.payload).map_err(|error| Error::Undecodable {
+        subject: subject.to_owned(),
+        revision,
+        reason: error.to_string(),
+    })?;
+    Ok(Entry { value: Some(value), revision, time })
+}
+
+pub(crate) fn stored_at(message: &StreamMessage) -> Timestamp {
+    let millis = message.time.unix_timestamp_nanos() / 1_000_000;
+    Timestamp(u64::try_from(millis).unwrap_or_default())
+}

@@ -1,0 +1,399 @@
+//! The connection: where to, as whom, and what it tells of itself.
+
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_nats::{ConnectOptions, Event, ServerError, jetstream};
+use proto::{Identity, TokenError};
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+};
+use tracing::{debug, error, info, warn};
+
+use crate::{delivery, error::Error};
+
+/// Where to connect and as whom.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// `nats://host:port` or `tls://host:port`; several with commas between.
+    pub url: String,
+    /// File with the NKey seed, mode 0600.
+    pub nkey_file: Option<PathBuf>,
+    /// PEM file of the authority that signed the server's certificate.
+    pub ca_file: Option<PathBuf>,
+    /// The client's name in the server's lists.
+    pub name: String,
+    /// How long the first connection may take: `None` waits for ever.
+    pub patience: Option<Duration>,
+}
+
+/// The broker when no other is named.
+pub const URL_DEFAULT: &str = "nats://127.0.0.1:4222";
+
+/// Longest wait for one answer. A leader election takes about as long; heartbeats stand further
+/// apart than this at the default `ack_wait`.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(5);
+
+/// Longest pause between two attempts to reconnect.
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Denied subjects kept, so that a request that got no answer can say why.
+const DENIALS_KEPT: usize = 64;
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The seed file cannot be read.
+    #[error("read the NKey seed {path}: {source}; make one with `nk -gen user`")]
+    ReadSeed {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The seed file holds no NKey seed.
+    #[error("use the NKey seed in {path}: it is not a user's seed (it starts with SU…)")]
+    Seed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The public key makes no identity.
+    #[error("use the NKey as identity: {0}")]
+    Identity(#[from] TokenError),
+    /// Nobody listens there, in all the time given.
+    #[error("reach the broker at {url}: {reason}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// The last error.
+        reason: String,
+    },
+    /// The URL cannot be read.
+    #[error("read the broker's URL {url:?}: {reason}; it looks like nats://host:4222")]
+    Url {
+        /// As given.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The broker does not know this identity.
+    #[error("log in at the broker {url} as {identity}: it refuses this identity")]
+    Refused {
+        /// Where.
+        url: String,
+        /// As whom.
+        identity: Identity,
+    },
+}
+
+impl ConnectError {
+    /// The configuration is wrong, as opposed to the broker being away.
+    pub fn is_usage(&self) -> bool {
+        !matches!(self, Self::Unreachable { .. })
+    }
+}
+
+/// Whether the broker can be reached right now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Connected.
+    Up,
+    /// Reconnecting, for ever.
+    Down,
+}
+
+/// A connection to the broker. Clones share it.
+#[derive(Clone)]
+pub struct Bus {
+    pub(crate) client: async_nats::Client,
+    pub(crate) js: jetstream::Context,
+    identity: Identity,
+    link: watch::Receiver<Link>,
+    denials: Denials,
+    pub(crate) dropped: delivery::Dropped,
+    _net: Arc<Owned>,
+}
+
+/// Ends the safety net's task with the last clone of the bus.
+struct Owned(AbortHandle);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Bus {
+    /// Connects, and from then on reconnects for ever, saying so at each change.
+    ///
+    /// # Errors
+    /// See [`ConnectError`]; a broker that is away is one only after `endpoint.patience`.
+    pub async fn connect(endpoint: &Endpoint) -> Result<Self, ConnectError> {
+        let (mut options, identity) = options(endpoint)?;
+        let (link_is, link) = watch::channel(Link::Down);
+        let denials = Denials::default();
+        let heard = denials.clone();
+        options = options.event_callback(move |event| {
+            tell(&event, &link_is, &heard);
+            std::future::ready(())
+        });
+        let client = first_connection(&options, endpoint, &identity).await?;
+        let js = jetstream::ContextBuilder::new()
+            .timeout(ANSWER_WAIT)
+            .ack_timeout(ANSWER_WAIT)
+            .build(client.clone());
+        let (dropped, net) = delivery::safety_net(client.clone());
+        let _net = Arc::new(Owned(net));
+        Ok(Self { client, js, identity, link, denials, dropped, _net })
+    }
+
+    /// As whom it is connected.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Whether the broker can be reached, as it changes.
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.link.clone()
+    }
+
+    /// Sends what is queued and closes the connection.
+    pub async fn close(&self) {
+        let flushed = tokio::time::timeout(ANSWER_WAIT, self.client.flush()).await;
+        debug!(?flushed, "closing the connection");
+        if self.client.drain().await.is_ok() {
+            let mut link = self.link();
+            let closed = link.wait_for(|link| *link == Link::Down);
+            tokio::time::timeout(Duration::from_secs(1), closed).await.ok();
+        }
+    }
+
+    /// Turns "no answer" into "denied" when the server said so on the side.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        match error {
+            Error::NoAnswer { operation, subject } | Error::NotServed { operation, subject }
+                if self.denials.holds(&subject) =>
+            {
+                Error::Denied { operation, subject }
+            }
+            other => other,
+        }
+    }
+}
+
+fn options(endpoint: &Endpoint) -> Result<(ConnectOptions, Identity), ConnectError> {
+    let mut options = ConnectOptions::new()
+        .name(&endpoint.name)
+        .max_reconnects(None)
+        .ping_interval(Duration::from_secs(10))
+        .request_timeout(Some(ANSWER_WAIT))
+        .reconnect_delay_callback(reconnect_pause);
+    let mut identity = Identity::local();
+    if let Some(path) = &endpoint.nkey_file {
+        let (seed, public) = seed(path)?;
+        options = options.nkey(seed).custom_inbox_prefix(format!("_INBOX_{public}"));
+        identity = public;
+    }
+    if let Some(path) = &endpoint.ca_file {
+        options = options.add_root_certificates(path.clone()).require_tls(true);
+    }
+    Ok((options, identity))
+}
+
+/// The seed is handed to the client and never stored or shown elsewhere.
+fn seed(path: &Path) -> Result<(String, Identity), ConnectError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConnectError::ReadSeed { path: path.to_owned(), source })?;
+    // Seed files of `nk` and `nsc` may hold comments around the one line that counts.
+    let seed = text.lines().map(str::trim).find(|line| line.starts_with("SU"));
+    let keys = seed.and_then(|seed| Some((seed, nkeys::KeyPair::from_seed(seed).ok()?)));
+    let (seed, keys) = keys.ok_or_else(|| ConnectError::Seed { path: path.to_owned() })?;
+    Ok((seed.to_owned(), keys.public_key().parse()?))
+}
+
+/// 0, 50 ms, 100 ms, … up to the maximum, with a tenth of jitter so that a fleet does not return
+/// as one.
+fn reconnect_pause(attempt: usize) -> Duration {
+    let doubled = Duration::from_millis(50) * (1 << attempt.saturating_sub(2).min(10));
+    let pause = if attempt <= 1 { Duration::ZERO } else { doubled.min(RECONNECT_PAUSE_MAX) };
+    pause.mul_f64(0.9 + 0.1 * f64::from(std::process::id() % 8) / 8.0)
+}
+
+async fn first_connection(
+    options: &ConnectOptions,
+    endpoint: &Endpoint,
+    identity: &Identity,
+) -> Result<async_nats::Client, ConnectError> {
+    let servers: Vec<&str> = endpoint.url.split(',').map(str::trim).collect();
+    let unreachable =
+        |reason: String| ConnectError::Unreachable { url: endpoint.url.clone(), reason };
+    let give_up = endpoint.patience.map(|patience| tokio::time::Instant::now() + patience);
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let error = match options.clone().connect(&servers).await {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
+        };
+        use async_nats::ConnectErrorKind as Kind;
+        match error.kind() {
+            Kind::AuthorizationViolation | Kind::Authentication => {
+                let (url, identity) = (endpoint.url.clone(), identity.clone());
+                return Err(ConnectError::Refused { url, identity });
+            }
+            Kind::ServerParse => {
+                let (url, reason) = (endpoint.url.clone(), error.to_string());
+                return Err(ConnectError::Url { url, reason });
+            }
+            _ if give_up.is_some_and(|at| tokio::time::Instant::now() >= at) => {
+                return Err(unreachable(error.to_string()));
+            }
+            _ => {}
+        }
+        if attempt == 1 {
+            warn!(url = %endpoint.url, %error, "the broker cannot be reached, trying again");
+        }
+        tokio::time::sleep(reconnect_pause(attempt + 1)).await;
+    }
+}
+
+fn tell(event: &Event, link: &watch::Sender<Link>, denials: &Denials) {
+    match event {
+        Event::Connected => {
+            link.send_replace(Link::Up);
+            info!("connected to the broker");
+        }
+        Event::Disconnected => {
+            link.send_replace(Link::Down);
+            warn!("lost the broker, reconnecting");
+        }
+        Event::Closed => {
+            link.send_replace(Link::Down);
+            debug!("connection closed");
+        }
+        Event::ServerError(ServerError::Other(text)) => {
+            if let Some(subject) = denied_subject(text) {
+                denials.add(subject);
+                error!(%subject, "the broker denies this identity a subject: {text}");
+            } else {
+                error!("the broker reports: {text}");
+            }
+        }
+        Event::Draining => debug!("sending what is left"),
+        Event::LameDuckMode => info!("the broker is about to stop"),
+        // Each failed try to reconnect: that the broker is away was said when it went.
+        Event::ClientError(error) if error.to_string().contains("IO error") => debug!(%error),
+        other => warn!("connection: {other}"),
+    }
+}
+
+/// The server's error events look like `Permissions Violation for Publish to "nbp.build.x"`.
+fn denied_subject(text: &str) -> Option<&str> {
+    let lower = text.to_ascii_lowercase();
+    let violation = lower.contains("permissions violation");
+    violation.then(|| text.split('"').nth(1)).flatten()
+}
+
+/// Subjects that the server denied lately.
+#[derive(Clone, Default)]
+struct Denials(Arc<Mutex<VecDeque<String>>>);
+
+impl Denials {
+    fn add(&self, subject: &str) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == DENIALS_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(subject.to_owned());
+    }
+
+    fn holds(&self, subject: &str) -> bool {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().any(|denied| denied == subject)
+    }
+}
+
+/// Core messages on a subject, only as a hint that something changed: the truth is read from the
+/// leader afterwards.
+pub struct Pokes {
+    subjects: mpsc::Receiver<String>,
+    task: AbortHandle,
+}
+
+/// Pokes that wait to be read. More add nothing: one is enough to read again.
+const POKES_WAITING: usize = 256;
+
+impl Bus {
+    /// Listens on a subject, wildcards allowed. Survives reconnects.
+    ///
+    /// # Errors
+    /// When the client is closed.
+    pub async fn pokes(&self, subject: &str) -> Result<Pokes, Error> {
+        use futures_util::StreamExt as _;
+        let operation = "subscribe";
+        let failed = |reason: String| {
+            let subject = subject.to_owned();
+            Error::Server { operation, subject, reason }
+        };
+        let mut subscriber =
+            self.client.subscribe(subject.to_owned()).await.map_err(|e| failed(e.to_string()))?;
+        let (sender, subjects) = mpsc::channel(POKES_WAITING);
+        // Owned by the returned value, which aborts it.
+        #[expect(clippy::disallowed_methods, reason = "the abort handle below owns it")]
+        let task = tokio::spawn(async move {
+            while let Some(message) = subscriber.next().await {
+                sender.try_send(message.subject.to_string()).ok();
+            }
+        });
+        Ok(Pokes { subjects, task: task.abort_handle() })
+    }
+
+    /// Sends a poke; nobody may be listening.
+    pub async fn poke(&self, subject: String) {
+        if let Err(error) = self.client.publish(subject.clone(), bytes::Bytes::new()).await {
+            debug!(%subject, %error, "a poke was not sent");
+        }
+    }
+}
+
+impl Pokes {
+    /// The subject of the next poke. Never ends while the connection lives.
+    pub async fn next(&mut self) -> Option<String> {
+        self.subjects.recv().await
+    }
+
+    /// Forgets pokes that came in the meantime: one read answers them all.
+    pub fn clear(&mut self) {
+        while self.subjects.try_recv().is_ok() {}
+    }
+}
+
+impl Drop for Pokes {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permission_error_names_its_subject() {
+        let text = "Permissions Violation for Publish to \"nbp.build.x\"";
+        assert_eq!(denied_subject(text), Some("nbp.build.x"));
+        assert_eq!(denied_subject("Maximum Connections Exceeded"), None);
+    }
+
+    #[test]
+    fn reconnecting_starts_at_once_and_slows_down() {
+        assert_eq!(reconnect_pause(1), Duration::ZERO);
+        assert!(reconnect_pause(3) < reconnect_pause(5));
+        assert!(reconnect_pause(usize::MAX) <= RECONNECT_PAUSE_MAX);
+    }
+}

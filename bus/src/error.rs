@@ -1,0 +1,189 @@
+//! What can go wrong between a caller and the broker, told apart by what the caller may do next.
+
+use async_nats::jetstream::{
+    context::{PublishError, PublishErrorKind, RequestError, RequestErrorKind},
+    stream::{LastRawMessageErrorKind, RawMessageError},
+};
+
+/// A failed operation on the bus.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody answered in time. A write may or may not have happened: read again to know.
+    #[error("{operation} got no answer from the broker (subject {subject})")]
+    NoAnswer {
+        /// What was tried.
+        operation: &'static str,
+        /// Where.
+        subject: String,
+    },
+    /// No stream or consumer listens there: none is set up, or it is electing a leader.
+    #[error(
+        "{operation}: nobody serves {subject}; \
+         if this lasts, run `producer setup` (for a class: `producer setup --classes …`)"
+    )]
+    NotServed {
+        /// What was tried.
+        operation: &'static str,
+        /// Where.
+        subject: String,
+    },
+    /// The server's permissions refuse it to this identity.
+    #[error("{operation} is denied on {subject}: the broker gives this identity no right to it")]
+    Denied {
+        /// What was tried.
+        operation: &'static str,
+        /// Where.
+        subject: String,
+    },
+    /// A compare-and-set found another revision.
+    #[error("{subject} was changed by somebody else")]
+    Conflict {
+        /// The key's subject.
+        subject: String,
+    },
+    /// The subject already holds a message: the job is queued.
+    #[error("{subject} is queued already")]
+    Duplicate {
+        /// The job's subject.
+        subject: String,
+    },
+    /// The stream or the server's storage is full.
+    #[error("{operation} on {subject} is refused because the broker is full: {reason}")]
+    Full {
+        /// What was tried.
+        operation: &'static str,
+        /// Where.
+        subject: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// The message is larger than the server or the stream takes.
+    #[error("{operation} on {subject} is refused: {bytes} bytes are too many")]
+    TooLarge {
+        /// What was tried.
+        operation: &'static str,
+        /// Where.
+        subject: String,
+        /// Size of the payload.
+        bytes: usize,
+    },
+    /// What stands there is not a record of ours, or one of a newer version.
+    #[error("{subject} (revision {revision}) holds no readable record: {reason}")]
+    Undecodable {
+        /// Where.
+        subject: String,
+        /// The revision that holds it.
+        revision: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The server said no for another reason.
+    #[error("{operation} on {subject} failed: {reason}")]
+    Server {
+        /// What was tried.
+        operation: &'static str,
+        /// Where.
+        subject: String,
+        /// The server's words.
+        reason: String,
+    },
+}
+
+/// JetStream's code for "storage resources exceeded".
+const STORAGE_EXCEEDED: u64 = 10047;
+/// JetStream's code for "message size exceeds maximum allowed".
+const MESSAGE_TOO_LARGE: u64 = 10054;
+/// JetStream's code for a failed store, which its text tells apart (a full stream, a full subject).
+const STORE_FAILED: u64 = 10077;
+/// JetStream's codes for "no such stream" and "no such consumer".
+const NOT_FOUND: [u64; 2] = [10059, 10014];
+
+impl Error {
+    /// Trying the same again later can help.
+    pub fn transient(&self) -> bool {
+        matches!(self, Self::NoAnswer { .. } | Self::NotServed { .. })
+    }
+
+    pub(crate) fn publish(
+        operation: &'static str,
+        subject: &str,
+        bytes: usize,
+        error: &PublishError,
+    ) -> Self {
+        let subject = subject.to_owned();
+        match error.kind() {
+            PublishErrorKind::WrongLastSequence | PublishErrorKind::WrongLastMessageId => {
+                Self::Conflict { subject }
+            }
+            PublishErrorKind::StreamNotFound => Self::NotServed { operation, subject },
+            PublishErrorKind::MaxPayloadExceeded => Self::TooLarge { operation, subject, bytes },
+            PublishErrorKind::TimedOut
+            | PublishErrorKind::BrokenPipe
+            | PublishErrorKind::MaxAckPending => Self::NoAnswer { operation, subject },
+            PublishErrorKind::Other => match api_error(error) {
+                Some(api) => Self::api(operation, &subject, bytes, api),
+                None => Self::Server { operation, subject, reason: error.to_string() },
+            },
+        }
+    }
+
+    pub(crate) fn api(
+        operation: &'static str,
+        subject: &str,
+        bytes: usize,
+        error: &async_nats::jetstream::Error,
+    ) -> Self {
+        let (subject, reason) = (subject.to_owned(), error.to_string());
+        match error.error_code().0 {
+            STORE_FAILED if reason.contains("maximum messages per subject") => {
+                Self::Duplicate { subject }
+            }
+            STORE_FAILED | STORAGE_EXCEEDED => Self::Full { operation, subject, reason },
+            MESSAGE_TOO_LARGE => Self::TooLarge { operation, subject, bytes },
+            code if NOT_FOUND.contains(&code) => Self::NotServed { operation, subject },
+            // 503: the stream or the meta group has no leader at the moment.
+            _ if error.code() == 503 => Self::NoAnswer { operation, subject },
+            _ => Self::Server { operation, subject, reason },
+        }
+    }
+
+    pub(crate) fn request(operation: &'static str, subject: &str, error: &RequestError) -> Self {
+        let subject = subject.to_owned();
+        match error.kind() {
+            RequestErrorKind::NoResponders => Self::NotServed { operation, subject },
+            RequestErrorKind::TimedOut => Self::NoAnswer { operation, subject },
+            _ => Self::Server { operation, subject, reason: error.to_string() },
+        }
+    }
+
+    /// `Ok(None)` is "no such message".
+    pub(crate) fn raw<T>(
+        operation: &'static str,
+        subject: &str,
+        result: Result<T, RawMessageError>,
+    ) -> Result<Option<T>, Self> {
+        let error = match result {
+            Ok(message) => return Ok(Some(message)),
+            Err(error) => error,
+        };
+        Err(match error.kind() {
+            LastRawMessageErrorKind::NoMessageFound => return Ok(None),
+            LastRawMessageErrorKind::JetStream(api) => Self::api(operation, subject, 0, &api),
+            LastRawMessageErrorKind::InvalidSubject => {
+                Self::Server { operation, subject: subject.to_owned(), reason: error.to_string() }
+            }
+            LastRawMessageErrorKind::Other => match request_error(&error) {
+                Some(request) => Self::request(operation, subject, request),
+                None => Self::NoAnswer { operation, subject: subject.to_owned() },
+            },
+        })
+    }
+}
+
+fn api_error(error: &PublishError) -> Option<&async_nats::jetstream::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+fn request_error(error: &RawMessageError) -> Option<&RequestError> {
+    std::error::Error::source(error)?.downcast_ref()
+}

@@ -1,0 +1,25 @@
+//! The only crate that names the NATS client.
+//!
+//! It connects, makes the topology, reads and writes typed records by compare-and-set, pulls and
+//! settles deliveries, publishes jobs, logs and events. It decides nothing about jobs: the rules
+//! stand in `proto` (asking) and in the worker's job machine (building).
+
+mod api;
+mod bucket;
+pub mod clock;
+mod connection;
+mod delivery;
+mod error;
+mod pull;
+mod reconcile;
+mod streams;
+mod submit;
+
+pub use bucket::{Entry, Records};
+pub use connection::{ANSWER_WAIT, Bus, ConnectError, Endpoint, Link, Pokes, URL_DEFAULT};
+pub use delivery::Delivery;
+pub use error::Error;
+pub use pull::Pulled;
+pub use reconcile::{Drift, Reconciled};
+pub use streams::{Queued, StoredChunk};
+pub use submit::{Asked, ask_of};

@@ -1,0 +1,175 @@
+//! What goes into the streams and comes out of them: jobs, logs, events and dead letters.
+
+use std::time::Duration;
+
+use async_nats::jetstream::message::PublishMessage;
+use backon::{ExponentialBuilder, Retryable as _};
+use proto::{
+    JobKey, JobMessage,
+    event::{DeadLetter, JobEvent},
+    log::LogChunk,
+    record::Epoch,
+    subject::{self, JobSubject},
+    topology,
+};
+
+use crate::{bucket::encode, connection::Bus, error::Error};
+
+/// What a publish of a job message came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queued {
+    /// It is in the stream now.
+    Now,
+    /// It was there before.
+    Already,
+}
+
+/// A log chunk as the stream holds it.
+#[derive(Clone, Debug)]
+pub struct StoredChunk {
+    /// Its place in the stream, for reading on.
+    pub sequence: u64,
+    /// The attempt that wrote it.
+    pub epoch: Epoch,
+    /// Its lines.
+    pub chunk: LogChunk,
+}
+
+/// Four tries in about two seconds outlast a leader election; after that it is the caller's turn.
+fn elections() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(1))
+        .with_max_times(4)
+        .with_jitter()
+}
+
+impl Bus {
+    /// Queues a job and waits until the stream has it.
+    ///
+    /// # Errors
+    /// Full, denied, not served, or no answer after some tries. Publishing again is safe.
+    pub async fn publish_job(
+        &self,
+        subject: &JobSubject,
+        message: &JobMessage,
+    ) -> Result<Queued, Error> {
+        let address = subject.subject();
+        let payload = encode("publish", &address, message)?;
+        let publish = || async {
+            let bytes = payload.len();
+            // No message id: deduplication would swallow a legitimate asking after an ack.
+            let publish =
+                PublishMessage::build().payload(payload.clone()).expected_stream(topology::JOBS);
+            self.publish_acked("publish", &address, publish, bytes).await
+        };
+        match publish.retry(elections()).when(Error::transient).await {
+            Ok(_) => Ok(Queued::Now),
+            Err(Error::Duplicate { .. }) => Ok(Queued::Already),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a job has any message in the queue, waiting or in somebody's hands.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn queued(&self, job: &JobKey) -> Result<Vec<JobSubject>, Error> {
+        let subjects = self.subjects(topology::JOBS, &subject::build_of_job(job)).await?;
+        Ok(subjects.iter().filter_map(|subject| JobSubject::parse(subject).ok()).collect())
+    }
+
+    /// All queued jobs of a class, sorted.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn queue(&self, filter: &str) -> Result<Vec<JobSubject>, Error> {
+        let subjects = self.subjects(topology::JOBS, filter).await?;
+        Ok(subjects.iter().filter_map(|subject| JobSubject::parse(subject).ok()).collect())
+    }
+
+    /// Publishes a chunk of a build log and waits until the stream has it.
+    ///
+    /// # Errors
+    /// No answer, full, denied.
+    pub async fn publish_log(
+        &self,
+        job: &JobKey,
+        epoch: Epoch,
+        chunk: &LogChunk,
+    ) -> Result<(), Error> {
+        let address = subject::log(job, epoch);
+        let payload = encode("publish log", &address, chunk)?;
+        let bytes = payload.len();
+        // A chunk that is published again after a lost answer is stored once.
+        let id = format!("{job}.{epoch}.{}", chunk.seq);
+        let publish = PublishMessage::build().payload(payload).message_id(id);
+        self.publish_acked("publish log", &address, publish, bytes).await.map(drop)
+    }
+
+    /// The first chunk at `sequence` or later of all attempts of a job, or of one.
+    ///
+    /// # Errors
+    /// No answer, or it cannot be read.
+    pub async fn next_log(
+        &self,
+        job: &JobKey,
+        attempt: Option<Epoch>,
+        sequence: u64,
+    ) -> Result<Option<StoredChunk>, Error> {
+        let filter = attempt.map_or_else(|| subject::log_of_job(job), |it| subject::log(job, it));
+        let Some(message) = self.next_message(topology::LOGS, &filter, sequence).await? else {
+            return Ok(None);
+        };
+        let undecodable = |reason: String| Error::Undecodable {
+            subject: message.subject.to_string(),
+            revision: message.sequence,
+            reason,
+        };
+        let epoch = subject::log_epoch(&message.subject).map_err(|e| undecodable(e.to_string()))?;
+        let chunk =
+            serde_json::from_slice(&message.payload).map_err(|e| undecodable(e.to_string()))?;
+        Ok(Some(StoredChunk { sequence: message.sequence, epoch, chunk }))
+    }
+
+    /// The attempts of a job whose log is kept, oldest first.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn log_epochs(&self, job: &JobKey) -> Result<Vec<Epoch>, Error> {
+        let subjects = self.subjects(topology::LOGS, &subject::log_of_job(job)).await?;
+        let epochs = subjects.iter().filter_map(|subject| subject::log_epoch(subject).ok());
+        let mut epochs: Vec<Epoch> = epochs.collect();
+        epochs.sort_unstable();
+        Ok(epochs)
+    }
+
+    /// Publishes what happened to a job.
+    ///
+    /// # Errors
+    /// No answer, full, denied.
+    pub async fn publish_event(&self, event: &JobEvent) -> Result<(), Error> {
+        let address = subject::job_event(&event.job, &event.what);
+        let payload = encode("publish event", &address, event)?;
+        let bytes = payload.len();
+        let publish = PublishMessage::build().payload(payload);
+        self.publish_acked("publish event", &address, publish, bytes).await.map(drop)
+    }
+
+    /// Publishes a dead letter once: the same `id` within two minutes is stored once.
+    ///
+    /// # Errors
+    /// No answer, full, denied.
+    pub async fn publish_dead(
+        &self,
+        job: Option<&JobKey>,
+        id: &str,
+        letter: &DeadLetter,
+    ) -> Result<(), Error> {
+        let address = job.map_or_else(|| subject::DEAD_UNKNOWN.to_owned(), subject::dead);
+        let payload = encode("publish dead letter", &address, letter)?;
+        let bytes = payload.len();
+        let publish = PublishMessage::build().payload(payload).message_id(id);
+        self.publish_acked("publish dead letter", &address, publish, bytes).await.map(drop)
+    }
+}

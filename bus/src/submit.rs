@@ -1,0 +1,196 @@
+//! Asking for jobs: the wish by compare-and-set, then the message. Used by whoever submits.
+
+use std::time::Duration;
+
+use proto::{
+    Incarnation, JobKey, JobMessage, Priority, RunId, RunRecord, V1, Wish,
+    request::{self, Answer, Ask},
+    run::run_key,
+    subject::{self, JobSubject},
+    topology::{self, Bucket},
+};
+
+use crate::{clock, connection::Bus, error::Error, streams::Queued};
+
+/// What an asking came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A worker will take it.
+    Queued,
+    /// It was queued or being built already; this run's wish is with it.
+    Joined,
+    /// A finished failure of the flake answers it.
+    FromRecord,
+}
+
+/// Tries to get a wish written against others who write the same request. Each lost race means
+/// that another one won, so this only ends in an error when the broker misbehaves.
+const RACES_MAX: usize = 200;
+
+/// Pause after a lost race, times the number of races lost, with jitter by the caller's position.
+const RACE_PAUSE: Duration = Duration::from_millis(2);
+
+impl Bus {
+    /// Writes a run. Writing the same one again is fine.
+    ///
+    /// # Errors
+    /// No answer, denied, or another run under the same id.
+    pub async fn record_run(&self, run: &RunRecord) -> Result<(), Error> {
+        let runs = self.runs();
+        match runs.put_if(&run.key(), run, 0).await {
+            Err(Error::Conflict { subject }) => {
+                let same = runs.get(&run.key()).await?.value.as_ref() == Some(run);
+                if same { Ok(()) } else { Err(Error::Conflict { subject }) }
+            }
+            other => other.map(drop),
+        }
+    }
+
+    /// Finds a run by its id, under whatever identity.
+    ///
+    /// # Errors
+    /// No answer, or it cannot be read.
+    pub async fn find_run(&self, run: RunId) -> Result<Option<RunRecord>, Error> {
+        let bucket = Bucket::Runs;
+        let filter = subject::kv(bucket.name(), &format!("*.{run}"));
+        let Some(message) = self.last_message(&bucket.stream(), &filter).await? else {
+            return Ok(None);
+        };
+        let Some(key) = subject::kv_key(bucket.name(), &message.subject) else { return Ok(None) };
+        let record = self.runs().get(key).await?.value;
+        // Only the key says who wrote it: the server guards keys, not payloads.
+        Ok(record.filter(|record| run_key(&record.by, record.run) == key))
+    }
+
+    /// Asks for one job of a run and queues it. Idempotent: asking again heals a crash anywhere.
+    ///
+    /// # Errors
+    /// No answer, denied, full, not served.
+    pub async fn ask(&self, job: &JobKey, ask: &Ask) -> Result<Asked, Error> {
+        let (requests, results) = (self.requests(), self.results());
+        let key = job.to_string();
+        let mut races = 0;
+        loop {
+            let request = requests.get(&key).await?;
+            let record = results.get(&key).await?;
+            let (incarnation, class, joined) =
+                match request::ask(request.value.as_ref(), record.value.as_ref(), ask) {
+                    Answer::FromRecord => return Ok(Asked::FromRecord),
+                    Answer::Stands(incarnation) => (incarnation, ask.class.clone(), true),
+                    Answer::Write(new) => {
+                        let joined = new.incarnation != ask.fresh;
+                        match requests.put_if(&key, &new, request.revision).await {
+                            Ok(_) => (new.incarnation, new.class, joined),
+                            // Lost to another writer, or perhaps written: read again to know.
+                            Err(Error::Conflict { .. } | Error::NoAnswer { .. })
+                                if races < RACES_MAX =>
+                            {
+                                races += 1;
+                                tokio::time::sleep(race_pause(races)).await;
+                                continue;
+                            }
+                            Err(error) => return Err(error),
+                        }
+                    }
+                };
+            let class = request.value.filter(|_| joined).map_or(class, |request| request.class);
+            let subject =
+                JobSubject { class, priority: ask.wish.priority, job: job.clone(), incarnation };
+            let queued = self.publish_job(&subject, &message(&subject)).await?;
+            return Ok(match (joined, queued) {
+                (false, Queued::Now) => Asked::Queued,
+                _ => Asked::Joined,
+            });
+        }
+    }
+
+    /// Takes one run's wish for a job away; says whether it had one.
+    ///
+    /// # Errors
+    /// No answer, denied.
+    pub async fn withdraw(&self, job: &JobKey, run: RunId) -> Result<bool, Error> {
+        let requests = self.requests();
+        let key = job.to_string();
+        for race in 0..RACES_MAX {
+            let request = requests.get(&key).await?;
+            let Some(new) = request.value.as_ref().and_then(|it| it.withdrawn(run, None)) else {
+                return Ok(race > 0);
+            };
+            match requests.put_if(&key, &new, request.revision).await {
+                Ok(_) => {
+                    self.poke(subject::cancel(job)).await;
+                    return Ok(true);
+                }
+                Err(Error::Conflict { .. } | Error::NoAnswer { .. }) => {
+                    tokio::time::sleep(race_pause(race)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Conflict { subject: subject::kv(Bucket::Requests.name(), &key) })
+    }
+
+    /// Puts a wanted job that is neither finished nor queued back into the queue; says whether it
+    /// had to. A crash between wish and publish, or a lost message, leaves such a job.
+    ///
+    /// # Errors
+    /// No answer, denied, full.
+    pub async fn heal(&self, job: &JobKey) -> Result<bool, Error> {
+        let key = job.to_string();
+        let record = self.results().get(&key).await?.value;
+        let Some(request) = self.requests().get(&key).await?.value else { return Ok(false) };
+        let Some(priority) = request.priority() else { return Ok(false) };
+        let finished = record.is_some_and(|record| {
+            record.incarnation == request.incarnation && record.outcome().is_some()
+        });
+        if finished {
+            return Ok(false);
+        }
+        let queued = self.queued(job).await?;
+        if queued.iter().any(|queued| queued.incarnation == request.incarnation) {
+            return Ok(false);
+        }
+        let incarnation = request.incarnation;
+        let subject = JobSubject { class: request.class, priority, job: job.clone(), incarnation };
+        let queued = self.publish_job(&subject, &message(&subject)).await?;
+        Ok(queued == Queued::Now)
+    }
+
+    /// Which of a class's consumers are missing. A submit to such a class would wait for ever.
+    ///
+    /// # Errors
+    /// No answer, denied.
+    pub async fn missing_consumers(&self, class: &proto::Class) -> Result<Vec<String>, Error> {
+        let mut missing = Vec::new();
+        for priority in Priority::ALL {
+            let name = topology::consumer_name(class, priority);
+            if self.consumer(&name).await?.is_none() {
+                missing.push(name);
+            }
+        }
+        Ok(missing)
+    }
+}
+
+fn race_pause(races: usize) -> Duration {
+    // A uuid's random half spreads the racers; no other source of chance is needed for it.
+    let spread = uuid::Uuid::now_v7().as_u128() % 8 + 1;
+    let spread = u32::try_from(spread).unwrap_or(1);
+    RACE_PAUSE * spread * u32::try_from(races.min(16)).unwrap_or(16)
+}
+
+fn message(subject: &JobSubject) -> JobMessage {
+    let (job, incarnation) = (subject.job.clone(), subject.incarnation);
+    JobMessage { v: V1, job, incarnation, at: clock::now() }
+}
+
+/// The ask of one run for one of its jobs.
+pub fn ask_of(run: &RunRecord, class: &proto::Class) -> Ask {
+    Ask {
+        run: run.run,
+        wish: Wish { priority: run.priority, by: run.by.clone(), at: run.at },
+        class: class.clone(),
+        force: run.force,
+        fresh: Incarnation(uuid::Uuid::now_v7()),
+    }
+}
