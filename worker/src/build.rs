@@ -1,0 +1,181 @@
+//! One attempt, from commit to rooted closure, as one straight line: fetch, evaluate, build, root.
+//!
+//! It does not know the broker, the lease or why it is stopped. It never retries an attempt; the
+//! one thing it does twice is to evaluate a derivation that the garbage collector took.
+
+mod attempt;
+
+use std::{collections::BTreeMap, io, time::Duration};
+
+use proto::{
+    Built, Epoch, Failure, FailureKind, InfraKind, JobKey, Phase, Repo,
+    record::{PhaseTime, Progress},
+};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    build::attempt::Attempt,
+    config::Config,
+    log_pump::LogSink,
+    mirror::Mirror,
+    nix::{
+        command::Nix,
+        process::{Halt, Supervisor},
+        roots::Roots,
+    },
+};
+
+/// What to do for a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Evaluate and build.
+    Full {
+        /// Build for real, even what is valid already.
+        force: bool,
+    },
+    /// An earlier incarnation was built: if its path is still valid, root it and be done.
+    Reuse(Built),
+}
+
+/// One attempt.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The job.
+    pub job: JobKey,
+    /// The claim; no two attempts of a job share it.
+    pub epoch: Epoch,
+    /// What to do.
+    pub plan: Plan,
+}
+
+/// What an attempt tells while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// It came to this phase.
+    Phase(Phase),
+    /// Derivations built and expected. Some are left out when nobody listens.
+    Progress(Progress),
+    /// It only waits (true), or no longer only waits, for another build's lock.
+    LockWait(bool),
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BuildEnd {
+    /// The closure is valid and rooted.
+    Built(Built),
+    /// The flake is at fault, or a limit was reached.
+    Failed {
+        /// How.
+        kind: FailureKind,
+        /// Where and why.
+        failure: Failure,
+    },
+    /// The infrastructure is at fault.
+    Infra {
+        /// How.
+        kind: InfraKind,
+        /// Where and why.
+        failure: Failure,
+    },
+    /// It was stopped from outside, whatever else it had come to.
+    Stopped,
+}
+
+/// An attempt that is over: no process of it is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub end: BuildEnd,
+    /// The time of each phase it came to.
+    pub phases: Vec<PhaseTime>,
+}
+
+/// What one build may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Time to build, without waiting for other builds' locks (which may last as long again).
+    pub wall: Duration,
+    /// Time that a running builder may be silent.
+    pub silence: Duration,
+    /// Time to evaluate.
+    pub eval_wall: Duration,
+    /// Bytes of log.
+    pub log_kill_max: u64,
+}
+
+/// What all attempts of a worker share.
+#[derive(Debug)]
+pub struct BuildContext {
+    /// Runs children.
+    pub supervisor: Supervisor,
+    /// Composes Nix's and git's command lines.
+    pub nix: Nix,
+    /// The repositories.
+    pub mirrors: BTreeMap<Repo, Mirror>,
+    /// What a build may use.
+    pub limits: Limits,
+    /// Garbage-collector roots.
+    pub roots: Roots,
+    /// Evaluations at once.
+    pub eval_slots: Semaphore,
+}
+
+impl BuildContext {
+    /// The context of a config, and the folders it needs.
+    pub fn new(config: &Config, supervisor: Supervisor) -> io::Result<Self> {
+        let home = config.state_dir.join("home");
+        std::fs::create_dir_all(&home)?;
+        let mirror =
+            |(repo, table)| (Repo::clone(repo), Mirror::new(&config.state_dir, repo, table));
+        Ok(Self {
+            supervisor,
+            nix: Nix { store: config.store.clone(), home },
+            mirrors: config.repos.iter().map(mirror).collect(),
+            limits: config.limits,
+            roots: Roots::new(config.roots_dir.clone(), config.keep_generations),
+            eval_slots: Semaphore::new(config.eval_slots),
+        })
+    }
+}
+
+/// Runs one attempt. `stop` may fire at any time; then everything is killed, awaited, and the end
+/// is [`BuildEnd::Stopped`].
+pub async fn build(
+    ctx: &BuildContext,
+    task: Task,
+    notices: mpsc::Sender<Notice>,
+    log: LogSink,
+    stop: CancellationToken,
+) -> Ended {
+    Attempt::new(ctx, task, notices, log, stop).finish().await
+}
+
+/// Tells a notice that must not be lost, unless nobody wants the attempt any more.
+pub(crate) async fn notify(
+    notices: &mpsc::Sender<Notice>,
+    notice: Notice,
+    stop: &CancellationToken,
+) {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        // A listener that is gone does not want to know.
+        _ = notices.send(notice) => {}
+    }
+}
+
+/// How an attempt ends whose call was ended by us.
+pub(crate) fn halted(halt: &Halt, doing: &str) -> BuildEnd {
+    match halt {
+        Halt::Stopped => BuildEnd::Stopped,
+        halt => {
+            let failure = Failure::message(format!("failed to {doing}: {halt}"));
+            BuildEnd::Infra { kind: InfraKind::Unclassified, failure }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

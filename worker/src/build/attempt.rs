@@ -1,0 +1,248 @@
+//! The straight line of one attempt: each step in order, each announced, timed and logged.
+
+use std::{io, path::Path, time::Duration};
+
+use proto::{Built, Failure, InfraKind, Phase, record::PhaseTime, time::millis};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{BuildContext, BuildEnd, Ended, Notice, Plan, Task, halted, notify};
+use crate::{
+    log_pump::LogSink,
+    mirror::{Commit, Git},
+    nix::{
+        classify::{self, RealiseEnd},
+        command::StorePath,
+        evaluate::{Said, call, evaluate},
+        process::{Guard, Invocation},
+        realise::realise,
+        roots::{InUse, RootError},
+    },
+};
+
+/// Queries of the store and new roots take milliseconds; but they wait for a running collection.
+const STORE_CALL_WALL: Duration = Duration::from_secs(15 * 60);
+/// Evaluations per attempt: the second one for a derivation that vanished.
+const EVALUATIONS_MAX: usize = 2;
+/// Paths in one command line: 1000 of at most 250 bytes stay far below the kernel's 2 MiB.
+const PATHS_PER_CALL: usize = 1000;
+
+/// An attempt under way.
+pub(super) struct Attempt<'a> {
+    ctx: &'a BuildContext,
+    task: Task,
+    notices: mpsc::Sender<Notice>,
+    log: LogSink,
+    stop: CancellationToken,
+    phases: Vec<PhaseTime>,
+    open: Option<(Phase, Instant)>,
+}
+
+impl<'a> Attempt<'a> {
+    pub(super) fn new(
+        ctx: &'a BuildContext,
+        task: Task,
+        notices: mpsc::Sender<Notice>,
+        log: LogSink,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { ctx, task, notices, log, stop, phases: Vec::new(), open: None }
+    }
+
+    /// Runs it. Whoever stopped it is answered so, whatever else it had come to.
+    pub(super) async fn finish(mut self) -> Ended {
+        let end = self.run().await.map_or_else(|end| end, BuildEnd::Built);
+        self.close_phase();
+        let end = if self.stop.is_cancelled() { BuildEnd::Stopped } else { end };
+        match &end {
+            BuildEnd::Failed { kind, failure } => self.say(kind.name(), failure),
+            BuildEnd::Infra { kind, failure } => self.say(kind.name(), failure),
+            BuildEnd::Built(_) | BuildEnd::Stopped => {}
+        }
+        Ended { end, phases: self.phases }
+    }
+
+    async fn run(&mut self) -> Result<Built, BuildEnd> {
+        let (ctx, job) = (self.ctx, self.task.job.clone());
+        let refuse = |message| Err(infra(InfraKind::Refused, message));
+        let Some(mirror) = ctx.mirrors.get(&job.repo) else {
+            return refuse(format!("this worker's config has no [repos.{}]", job.repo));
+        };
+        if job.revision.overrides().is_some() {
+            return refuse("this worker cannot override flake inputs".to_owned());
+        }
+        self.enter(Phase::Fetch).await;
+        let (supervisor, nix) = (&ctx.supervisor, &ctx.nix);
+        let git = Git { supervisor, nix, stop: &self.stop, log: &self.log };
+        let commit = mirror.obtain(&git, &job.revision).await?;
+        let links = ctx.roots.in_use(&job, self.task.epoch);
+        let links = links.map_err(|error| io_failed("make room for roots", &error))?;
+        let built = match self.reusable(&links).await? {
+            Some(built) => built,
+            None => self.evaluate_and_build(&commit, &links).await?,
+        };
+        self.enter(Phase::Root).await;
+        self.root(&commit, &built.out_path).await?;
+        Ok(built)
+    }
+
+    /// The earlier result, if it is asked for and still valid; then `links` hold it.
+    async fn reusable(&self, links: &InUse) -> Result<Option<Built>, BuildEnd> {
+        let Plan::Reuse(built) = &self.task.plan else { return Ok(None) };
+        // The record is from the bus: a path that is none is as good as one that is gone.
+        let Some(out) = StorePath::parse(&built.out_path) else { return Ok(None) };
+        let nix = &self.ctx.nix;
+        let valid = self.quiet(&nix.check_validity(&out)).await?.exit.success()
+            && self.quiet(&nix.add_root(&out, links.output())).await?.exit.success();
+        if !valid {
+            self.log.say(format!("{out} is gone, so it is built again"));
+            return Ok(None);
+        }
+        Ok(Some(Built { reused: true, ..built.clone() }))
+    }
+
+    async fn evaluate_and_build(
+        &mut self,
+        commit: &Commit,
+        links: &InUse,
+    ) -> Result<Built, BuildEnd> {
+        let force = self.task.plan == Plan::Full { force: true };
+        for _ in 0..EVALUATIONS_MAX {
+            self.enter(Phase::Evaluate).await;
+            let (job, rev) = (&self.task.job, self.task.job.revision.short());
+            self.log.say(format!("evaluating {} at {rev} of {}", job.host, commit.branch));
+            let (log, stop) = (&self.log, &self.stop);
+            let drv = evaluate(self.ctx, &commit.flake, &job.host, stop, log).await?;
+            links.hold(&drv).map_err(|error| io_failed("root the derivation", &error))?;
+            self.enter(Phase::Build).await;
+            if let Some(out) = self.realise(&drv, links, force).await? {
+                let closure_bytes = self.closure_bytes(&out).await?;
+                let (out_path, drv_path) = (out.to_string(), drv.to_string());
+                return Ok(Built { out_path, drv_path, closure_bytes, reused: false });
+            }
+            self.log.say(format!("{drv} is gone, so it is evaluated again"));
+        }
+        let message = "the derivation vanished twice; is the garbage collector always running?";
+        Err(infra(InfraKind::Unclassified, message.to_owned()))
+    }
+
+    /// The output, or none when the derivation is gone.
+    async fn realise(
+        &self,
+        drv: &StorePath,
+        links: &InUse,
+        force: bool,
+    ) -> Result<Option<StorePath>, BuildEnd> {
+        if force && self.output_is_valid(drv).await? {
+            self.log.say(format!("building {drv} again"));
+            match self.watched(&self.ctx.nix.rebuild(drv)).await {
+                RealiseEnd::Valid | RealiseEnd::NothingToCompare => {}
+                RealiseEnd::DrvGone => return Ok(None),
+                RealiseEnd::Over(end) => return Err(end),
+            }
+        }
+        match self.watched(&self.ctx.nix.realise(drv, links.output())).await {
+            RealiseEnd::Valid => {}
+            RealiseEnd::DrvGone => return Ok(None),
+            RealiseEnd::NothingToCompare => {
+                let message = "Nix compared where it was to build".to_owned();
+                return Err(infra(InfraKind::Unclassified, message));
+            }
+            RealiseEnd::Over(end) => return Err(end),
+        }
+        let target = std::fs::read_link(links.output());
+        let target = target.map_err(|error| io_failed("read the root that Nix made", &error))?;
+        let out = StorePath::parse(&target.to_string_lossy());
+        let odd = || format!("Nix rooted {}, which is no store path", target.display());
+        out.map(Some).ok_or_else(|| infra(InfraKind::Unclassified, odd()))
+    }
+
+    async fn watched(&self, invocation: &Invocation) -> RealiseEnd {
+        realise(self.ctx, invocation, &self.notices, &self.log, &self.stop).await
+    }
+
+    async fn output_is_valid(&self, drv: &StorePath) -> Result<bool, BuildEnd> {
+        let said = self.quiet(&self.ctx.nix.outputs(drv)).await?;
+        let outputs = said.exit.text().filter(|_| said.exit.success()).unwrap_or_default();
+        let Some(out) = outputs.lines().next().and_then(StorePath::parse) else {
+            return Ok(false);
+        };
+        Ok(self.quiet(&self.ctx.nix.check_validity(&out)).await?.exit.success())
+    }
+
+    /// Sum over the closure. 0 when it cannot be had: a size is no reason to fail a build.
+    async fn closure_bytes(&self, out: &StorePath) -> Result<u64, BuildEnd> {
+        let said = self.quiet(&self.ctx.nix.closure(out)).await?;
+        let paths: Vec<&str> = match said.exit.text() {
+            Some(text) if said.exit.success() => text.lines().collect(),
+            _ => return Ok(0),
+        };
+        let mut sum = 0_u64;
+        for some in paths.chunks(PATHS_PER_CALL) {
+            let said = self.quiet(&self.ctx.nix.sizes(some.iter().copied())).await?;
+            let sizes = said.exit.text().unwrap_or_default().lines();
+            let sizes = sizes.filter_map(|size| size.trim().parse::<u64>().ok());
+            sum = sizes.fold(sum, u64::saturating_add);
+        }
+        Ok(sum)
+    }
+
+    async fn root(&self, commit: &Commit, out_path: &str) -> Result<(), BuildEnd> {
+        let Some(out) = StorePath::parse(out_path) else {
+            return Err(infra(InfraKind::Unclassified, format!("{out_path} is no store path")));
+        };
+        let link = async |link: &Path| {
+            let said = self.quiet(&self.ctx.nix.add_root(&out, link)).await?;
+            match said.exit.success() {
+                true => Ok(()),
+                false => Err(classify::store_call_failed(said.exit.code, &said.stderr)),
+            }
+        };
+        let made = self.ctx.roots.add_generation(&self.task.job, &commit.branch, &out, link).await;
+        made.map_err(|error| match error {
+            RootError::Call(end) => end,
+            RootError::Io { source, path } => {
+                io_failed(&format!("keep roots in {}", path.display()), &source)
+            }
+        })
+    }
+
+    /// A call that says nothing worth logging; what it says on failure comes back.
+    async fn quiet(&self, invocation: &Invocation) -> Result<Said, BuildEnd> {
+        let guard = Guard { stop: self.stop.clone(), deadline: Instant::now() + STORE_CALL_WALL };
+        let (mute, _, _) = LogSink::new(1);
+        let said = call(self.ctx, invocation, &guard, &mute).await;
+        said.map_err(|(halt, _)| halted(&halt, "query the store"))
+    }
+
+    async fn enter(&mut self, phase: Phase) {
+        self.close_phase();
+        self.open = Some((phase, Instant::now()));
+        notify(&self.notices, Notice::Phase(phase), &self.stop).await;
+    }
+
+    /// A phase that is entered twice is one entry, with the sum.
+    fn close_phase(&mut self) {
+        let Some((phase, since)) = self.open.take() else { return };
+        let ms = millis(since.elapsed());
+        match self.phases.iter_mut().find(|time| time.phase == phase) {
+            Some(time) => time.ms = time.ms.saturating_add(ms),
+            None => self.phases.push(PhaseTime { phase, ms }),
+        }
+    }
+
+    fn say(&self, outcome: &str, failure: &Failure) {
+        let drv = failure.drv.as_deref().map_or(String::new(), |drv| format!(" ({drv})"));
+        self.log.say(format!("{outcome}: {}{drv}", failure.message));
+    }
+}
+
+fn infra(kind: InfraKind, message: String) -> BuildEnd {
+    BuildEnd::Infra { kind, failure: Failure::message(message) }
+}
+
+fn io_failed(doing: &str, error: &io::Error) -> BuildEnd {
+    let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let kind = if full { InfraKind::DiskFull } else { InfraKind::Unclassified };
+    infra(kind, format!("failed to {doing}: {error}"))
+}

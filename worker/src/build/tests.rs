@@ -1,0 +1,223 @@
+//! Whole attempts with real Nix and real git, in a store and a state folder of their own.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use proto::log::LogLine;
+use proto::{Host, Revision};
+
+use super::*;
+use crate::mirror::tests::Upstream;
+
+const FLAKE: &str = r#"{ outputs = { self }: let
+  sys = system: name: deps: cmd: derivation {
+    inherit name deps system; builder = "/bin/sh"; args = ["-c" cmd];
+  };
+  mk = sys "x86_64-linux";
+  host = toplevel: { config.system.build = { inherit toplevel; }; };
+in { nixosConfigurations = {
+  web = host (mk "web" [ (mk "dep" [] "echo deep; echo > $out") ] "echo top; mkdir $out");
+  random = host (mk "random" [] "read x < /proc/sys/kernel/random/uuid; echo again; echo $x > $out");
+  broken = host (mk "broken" [ (mk "leaf" [] "echo no header; exit 3") ] "mkdir $out");
+  thrown = host (throw "not ready");
+  hollow = { config.system.build = { }; };
+  foreign = host (sys "aarch64-linux" "foreign" [] "mkdir $out");
+  silent = host (mk "silent" [] "echo quiet; sleep 60");
+  noisy = host (mk "noisy" [] "while :; do echo noise; done");
+  forged = host { drvPath = "--help"; };
+}; }; }"#;
+
+/// The supervisor, under a Nix that needs no daemon, no substituter and no `/bin/sh` but busybox.
+fn with_nix() -> Supervisor {
+    let path = std::env::var_os("PATH").expect("a search path");
+    let mut found = std::env::split_paths(&path).map(|dir| dir.join("busybox"));
+    let busybox = found.find(|file| file.exists()).expect("a static busybox in PATH");
+    let config = format!(
+        "NIX_CONFIG=experimental-features = nix-command flakes\nbuild-users-group =\n\
+         sandbox = true\nsandbox-paths = /bin/sh={}\nsubstituters =\n",
+        busybox.display()
+    );
+    let words = crate::supervise::tests::supervisor();
+    Supervisor::new("env", std::iter::once(config.into()).chain(words))
+}
+
+struct Pool {
+    upstream: Upstream,
+    state: tempfile::TempDir,
+    ctx: Arc<BuildContext>,
+    rev: Revision,
+    stop: CancellationToken,
+}
+
+struct Seen {
+    ended: Ended,
+    notices: Vec<Notice>,
+    lines: Vec<LogLine>,
+}
+
+impl Pool {
+    fn new(limits: &str) -> Self {
+        let upstream = Upstream::new();
+        let rev = upstream.commit("flake.nix", FLAKE);
+        let state = tempfile::tempdir().expect("a folder");
+        let dir = state.path().display();
+        let text = format!(
+            "[worker]\nname = \"w\"\nstate_dir = \"{dir}/s\"\n[nix]\nstore = \"local?root={dir}/x\"\n\
+             [limits]\n{limits}\n[repos.r]\nurl = {:?}",
+            upstream.path()
+        );
+        let config = Config::parse(&text, Path::new("worker.toml")).expect("a config");
+        let ctx = Arc::new(BuildContext::new(&config, with_nix()).expect("a context"));
+        Self { upstream, state, ctx, rev, stop: CancellationToken::new() }
+    }
+
+    async fn build(&self, host: &str, plan: Plan) -> Seen {
+        let host: Host = host.parse().expect("a host");
+        let repo = "r".parse().expect("a repo");
+        let job = JobKey { repo, revision: self.rev.clone(), host };
+        let task = Task { job, epoch: Epoch(7), plan };
+        let (notices, mut heard) = mpsc::channel(1000);
+        let (log, mut lines, _) = LogSink::new(100_000);
+        let ended = build(&self.ctx, task, notices, log, self.stop.clone()).await;
+        let mut seen = Seen { ended, notices: Vec::new(), lines: Vec::new() };
+        heard.recv_many(&mut seen.notices, 1000).await;
+        lines.recv_many(&mut seen.lines, 100_000).await;
+        seen
+    }
+
+    fn generations(&self, host: &str) -> Vec<PathBuf> {
+        let dir = self.state.path().join("s/gcroots/r").join(host).join("master");
+        let entries = std::fs::read_dir(dir).expect("generations");
+        let mut links: Vec<_> = entries.map(|entry| entry.expect("a link").path()).collect();
+        links.sort();
+        links
+    }
+}
+
+impl Seen {
+    #[track_caller]
+    fn built(&self) -> &Built {
+        let BuildEnd::Built(built) = &self.ended.end else { panic!("{:?}", self.ended) };
+        built
+    }
+
+    #[track_caller]
+    fn failure(&self) -> (&'static str, &Failure) {
+        match &self.ended.end {
+            BuildEnd::Failed { kind, failure } => (kind.name(), failure),
+            BuildEnd::Infra { kind, failure } => (kind.name(), failure),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn says(&self, text: &str) -> bool {
+        self.lines.iter().any(|line| line.text.contains(text))
+    }
+}
+
+const FULL: Plan = Plan::Full { force: false };
+
+#[tokio::test]
+async fn a_host_is_built_rooted_and_then_reused() {
+    let pool = Pool::new("");
+    let seen = pool.build("web", FULL).await;
+    let built = seen.built().clone();
+    assert!(built.out_path.ends_with("-web") && built.drv_path.ends_with("-web.drv"), "{built:?}");
+    assert!(built.closure_bytes > 0 && !built.reused);
+    let phases: Vec<_> = seen.ended.phases.iter().map(|time| time.phase).collect();
+    assert_eq!(phases, [Phase::Fetch, Phase::Evaluate, Phase::Build, Phase::Root]);
+    assert!(seen.notices.contains(&Notice::Progress(Progress { done: 2, expected: 2 })));
+    let deep = |line: &LogLine| line.drv.as_deref().is_some_and(|drv| drv.ends_with("-dep.drv"));
+    assert!(seen.lines.iter().any(|line| deep(line) && line.text == "deep"));
+    let root = std::fs::read_link(&pool.generations("web")[0]).expect("a root");
+    assert_eq!(root, Path::new(&built.out_path));
+    let in_use = pool.state.path().join("s/gcroots/in-use");
+    assert_eq!(std::fs::read_dir(in_use).expect("a folder").count(), 0);
+
+    let seen = pool.build("web", Plan::Reuse(built.clone())).await;
+    assert_eq!(seen.built(), &Built { reused: true, ..built.clone() });
+    assert_eq!(pool.generations("web").len(), 1);
+    let gone = Built { out_path: built.out_path.replace("-web", "-bew"), ..built.clone() };
+    let seen = pool.build("web", Plan::Reuse(gone)).await;
+    assert_eq!(seen.built(), &built, "what is gone is built");
+}
+
+#[tokio::test]
+async fn force_builds_for_real_and_randomness_is_no_failure() {
+    let pool = Pool::new("");
+    let first = pool.build("random", Plan::Full { force: true }).await.built().clone();
+    let seen = pool.build("random", FULL).await;
+    assert!(!seen.lines.iter().any(|line| line.text == "again"), "valid: nothing is built");
+    let seen = pool.build("random", Plan::Full { force: true }).await;
+    assert_eq!(seen.built(), &first);
+    assert!(seen.lines.iter().any(|line| line.text == "again"), "{:?}", seen.lines);
+    assert!(seen.says("may not be deterministic"));
+}
+
+#[tokio::test]
+async fn failures_are_told_apart() {
+    let pool = Pool::new("");
+    for (host, outcome, message) in [
+        ("broken", "build-failed", "failed with exit code 3"),
+        ("thrown", "eval-failed", "not ready"),
+        ("hollow", "eval-failed", "does not provide attribute"),
+        ("absent", "missing-host", "does not provide attribute"),
+        ("foreign", "wrong-system", "aarch64-linux"),
+        ("forged", "eval-failed", "\"--help\", not a derivation"),
+    ] {
+        let seen = pool.build(host, FULL).await;
+        let (name, failure) = seen.failure();
+        assert_eq!(name, outcome, "{host}: {failure:?}");
+        assert!(failure.message.contains(message), "{host}: {failure:?}");
+        assert!(seen.says(&format!("{outcome}: ")), "{host}");
+        if host == "broken" {
+            assert!(failure.drv.as_deref().is_some_and(|drv| drv.ends_with("-leaf.drv")));
+            assert_eq!(failure.log_tail, ["no header"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn limits_end_a_build() {
+    let pool = Pool::new("silence = \"1s\"\nlog_kill_max = \"100KiB\"");
+    for (host, outcome) in [("silent", "silent"), ("noisy", "log-limit")] {
+        let seen = pool.build(host, FULL).await;
+        let (name, failure) = seen.failure();
+        assert_eq!(name, outcome, "{failure:?}");
+        assert!(failure.drv.as_deref().is_some_and(|drv| drv.ends_with(&format!("-{host}.drv"))));
+    }
+    let pool = Pool::new("wall = \"1s\"");
+    assert_eq!(pool.build("silent", FULL).await.failure().0, "timed-out");
+    let pool = Pool::new("eval_wall = \"1ms\"");
+    assert_eq!(pool.build("web", FULL).await.failure().0, "timed-out");
+}
+
+#[tokio::test]
+async fn a_stopped_build_is_stopped_and_leaves_no_process() {
+    let pool = Pool::new("");
+    let stop = pool.stop.clone();
+    let later = async {
+        let roots = pool.state.path().join("x/nix/store");
+        let building = || {
+            let entries = std::fs::read_dir(&roots).into_iter().flatten().flatten();
+            let mut names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+            names.any(|name| name.ends_with("-silent.drv.chroot"))
+        };
+        while !building() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.cancel();
+    };
+    let (seen, ()) = tokio::join!(pool.build("silent", FULL), later);
+    assert_eq!(seen.ended.end, BuildEnd::Stopped);
+    let home = format!("HOME={}", pool.state.path().join("s/home").display());
+    let ours = |pid: &std::fs::DirEntry| {
+        let environ = std::fs::read(pid.path().join("environ")).unwrap_or_default();
+        String::from_utf8_lossy(&environ).split('\0').any(|variable| variable == home)
+    };
+    let processes = std::fs::read_dir("/proc").expect("processes").flatten();
+    assert_eq!(processes.filter(ours).count(), 0);
+    assert!(pool.upstream.path().exists());
+}

@@ -1,0 +1,300 @@
+//! The worker's config file: `RawConfig` as written, [`Config`] as used.
+//!
+//! Every default is a named constant with its reason. What no file can say (paths that must exist,
+//! a broker that must answer) is not checked here; `worker doctor` does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use proto::{Class, Repo, WorkerName, token::TokenError};
+use serde::Deserialize;
+use settings::{Feature, NatsTable, RepoTable, SettingsError, Size, Span, class_with};
+
+use crate::build::Limits;
+
+/// Two builds at once: one mostly waits for downloads or links while the other compiles.
+pub const SLOTS_DEFAULT: usize = 2;
+/// One evaluation at once: a NixOS host takes some GiB of memory.
+pub const EVAL_SLOTS_DEFAULT: usize = 1;
+/// Most builds end within it; a restart of the service should not wait longer.
+pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10 * 60);
+/// A broker that is upgraded or fails over is back by then.
+pub const ORPHAN_GRACE_DEFAULT: Duration = Duration::from_secs(15 * 60);
+/// A kernel or a browser from source on a small machine.
+pub const WALL_DEFAULT: Duration = Duration::from_secs(4 * 3600);
+/// Long links and test suites without output; Hydra's default is two hours for these.
+pub const SILENCE_DEFAULT: Duration = Duration::from_secs(3600);
+/// Ten times a slow host, with inputs still to be fetched.
+pub const EVAL_WALL_DEFAULT: Duration = Duration::from_secs(30 * 60);
+/// Larger than nearly every honest log.
+pub const LOG_KEEP_MAX_DEFAULT: u64 = 64 << 20;
+/// Only a loop writes so much.
+pub const LOG_KILL_MAX_DEFAULT: u64 = 1 << 30;
+/// Infrastructure that fails three times in a row needs a person.
+pub const MAX_ATTEMPTS_DEFAULT: usize = 3;
+/// A dropped connection is over by then.
+pub const DELAY_MIN_DEFAULT: Duration = Duration::from_secs(10);
+/// Whoever waits for a verdict should not wait much longer for a retry than for a build.
+pub const DELAY_MAX_DEFAULT: Duration = Duration::from_secs(10 * 60);
+/// The running system, the one before, and one more to go back to.
+pub const KEEP_GENERATIONS_DEFAULT: usize = 3;
+/// Where NixOS puts a service's state.
+pub const STATE_DIR_DEFAULT: &str = "/var/lib/nix-build-pool";
+/// What nearly every machine of such a pool is.
+pub const SYSTEM_DEFAULT: &str = "x86_64-linux";
+
+/// The worker's configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How to reach the broker.
+    pub nats: NatsTable,
+    /// Its name.
+    pub name: WorkerName,
+    /// Where its mirrors, homes and roots are.
+    pub state_dir: PathBuf,
+    /// What it builds: each system, alone and with each feature.
+    pub classes: Vec<Class>,
+    /// Builds at once.
+    pub slots: usize,
+    /// Evaluations at once.
+    pub eval_slots: usize,
+    /// Time that running builds have after a stop was asked for.
+    pub drain_timeout: Duration,
+    /// Time that a build goes on without a broker.
+    pub orphan_grace: Duration,
+    /// Becomes `NIX_REMOTE` of every Nix call.
+    pub store: Option<String>,
+    /// What a build may use.
+    pub limits: Limits,
+    /// What of a log is kept, in bytes.
+    pub log_keep_max: u64,
+    /// How infrastructure faults are retried.
+    pub retry: Retry,
+    /// Where garbage-collector roots are.
+    pub roots_dir: PathBuf,
+    /// Generations kept per repo, host and branch.
+    pub keep_generations: usize,
+    /// What it builds from. Never empty.
+    pub repos: BTreeMap<Repo, RepoTable>,
+}
+
+/// How infrastructure faults are retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts that count, in all.
+    pub max_attempts: usize,
+    /// First upper bound of the delay.
+    pub delay_min: Duration,
+    /// Last upper bound of the delay.
+    pub delay_max: Duration,
+}
+
+/// A config that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read or decoded.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A key is missing or has a value that makes no sense.
+    #[error("config file {}: {key}: {reason}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Table and key, e.g. `[worker] slots`.
+        key: &'static str,
+        /// What is wrong, with a valid example.
+        reason: String,
+    },
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawConfig {
+    nats: NatsTable,
+    worker: RawWorker,
+    nix: RawNix,
+    limits: RawLimits,
+    retry: RawRetry,
+    roots: RawRoots,
+    repos: BTreeMap<Repo, RepoTable>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawWorker {
+    name: Option<WorkerName>,
+    state_dir: Option<PathBuf>,
+    systems: Option<Vec<Class>>,
+    features: Vec<Feature>,
+    slots: Option<usize>,
+    eval_slots: Option<usize>,
+    drain_timeout: Option<Span>,
+    orphan_grace: Option<Span>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawNix {
+    store: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawLimits {
+    wall: Option<Span>,
+    silence: Option<Span>,
+    eval_wall: Option<Span>,
+    log_keep_max: Option<Size>,
+    log_kill_max: Option<Size>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawRetry {
+    max_attempts: Option<usize>,
+    delay_min: Option<Span>,
+    delay_max: Option<Span>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawRoots {
+    dir: Option<PathBuf>,
+    keep_generations: Option<usize>,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::checked(settings::load(path)?, path)
+    }
+
+    /// Checks `text`; `path` is only for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        Self::checked(settings::parse(text, path)?, path)
+    }
+
+    fn checked(raw: RawConfig, path: &Path) -> Result<Self, ConfigError> {
+        let keyed = |(key, reason)| ConfigError::Key { path: path.to_owned(), key, reason };
+        Self::try_from(raw).map_err(keyed)
+    }
+}
+
+type Wrong = (&'static str, String);
+
+impl TryFrom<RawConfig> for Config {
+    type Error = Wrong;
+
+    fn try_from(raw: RawConfig) -> Result<Self, Wrong> {
+        let worker = raw.worker;
+        let missing = |key, example: &str| (key, format!("is missing, e.g. {example}"));
+        let name = worker.name.ok_or_else(|| missing("[worker] name", "\"nix-cache01\""))?;
+        if raw.repos.is_empty() {
+            let example = "[repos.nixos-servers] with url = \"https://git.example/nixos-servers\"";
+            return Err(missing("[repos]", example));
+        }
+        let state_dir = worker.state_dir.unwrap_or_else(|| STATE_DIR_DEFAULT.into());
+        let roots_dir = raw.roots.dir.unwrap_or_else(|| state_dir.join("gcroots"));
+        absolute("[worker] state_dir", &state_dir)?;
+        absolute("[roots] dir", &roots_dir)?;
+        let classes = classes(worker.systems, &worker.features)?;
+        let keep_generations = raw.roots.keep_generations;
+        Ok(Self {
+            nats: raw.nats,
+            name,
+            state_dir,
+            classes,
+            slots: count("[worker] slots", worker.slots, SLOTS_DEFAULT)?,
+            eval_slots: count("[worker] eval_slots", worker.eval_slots, EVAL_SLOTS_DEFAULT)?,
+            // Both may be zero: stop at once; give a job up as soon as the lease is out.
+            drain_timeout: worker.drain_timeout.map_or(DRAIN_TIMEOUT_DEFAULT, |span| span.0),
+            orphan_grace: worker.orphan_grace.map_or(ORPHAN_GRACE_DEFAULT, |span| span.0),
+            store: raw.nix.store,
+            log_keep_max: raw.limits.log_keep_max.map_or(LOG_KEEP_MAX_DEFAULT, |size| size.0),
+            limits: limits(&raw.limits)?,
+            retry: retry(&raw.retry)?,
+            roots_dir,
+            keep_generations: count(
+                "[roots] keep_generations",
+                keep_generations,
+                KEEP_GENERATIONS_DEFAULT,
+            )?,
+            repos: raw.repos,
+        })
+    }
+}
+
+fn limits(raw: &RawLimits) -> Result<Limits, Wrong> {
+    Ok(Limits {
+        wall: span("[limits] wall", raw.wall, WALL_DEFAULT)?,
+        silence: span("[limits] silence", raw.silence, SILENCE_DEFAULT)?,
+        eval_wall: span("[limits] eval_wall", raw.eval_wall, EVAL_WALL_DEFAULT)?,
+        log_kill_max: raw.log_kill_max.map_or(LOG_KILL_MAX_DEFAULT, |size| size.0),
+    })
+}
+
+fn retry(raw: &RawRetry) -> Result<Retry, Wrong> {
+    let retry = Retry {
+        max_attempts: count("[retry] max_attempts", raw.max_attempts, MAX_ATTEMPTS_DEFAULT)?,
+        delay_min: span("[retry] delay_min", raw.delay_min, DELAY_MIN_DEFAULT)?,
+        delay_max: span("[retry] delay_max", raw.delay_max, DELAY_MAX_DEFAULT)?,
+    };
+    match retry.delay_min > retry.delay_max {
+        true => Err(("[retry] delay_max", "is shorter than delay_min".to_owned())),
+        false => Ok(retry),
+    }
+}
+
+fn classes(systems: Option<Vec<Class>>, features: &[Feature]) -> Result<Vec<Class>, Wrong> {
+    let key = "[worker] systems";
+    let wrong = |error: TokenError| (key, error.to_string());
+    let systems = match systems {
+        Some(systems) => systems,
+        None => vec![SYSTEM_DEFAULT.parse().map_err(wrong)?],
+    };
+    let mut classes = BTreeSet::new();
+    for system in &systems {
+        if system.system() != system.as_str() || !system.as_str().contains('-') {
+            let shown = proto::token::shown(system.as_str());
+            return Err((key, format!("{shown} is no system, expected e.g. \"x86_64-linux\"")));
+        }
+        classes.insert(system.clone());
+        for feature in features {
+            let class = class_with(system.as_str(), std::slice::from_ref(feature));
+            classes.insert(class.map_err(wrong)?);
+        }
+    }
+    match classes.is_empty() {
+        true => Err((key, "is empty, e.g. [\"x86_64-linux\"]".to_owned())),
+        false => Ok(classes.into_iter().collect()),
+    }
+}
+
+fn count(key: &'static str, value: Option<usize>, default: usize) -> Result<usize, Wrong> {
+    match value {
+        Some(0) => Err((key, format!("is 0, expected at least 1, e.g. {default}"))),
+        value => Ok(value.unwrap_or(default)),
+    }
+}
+
+fn span(key: &'static str, value: Option<Span>, default: Duration) -> Result<Duration, Wrong> {
+    match value {
+        Some(Span(Duration::ZERO)) => {
+            Err((key, format!("is zero, expected e.g. \"{}\"", Span(default))))
+        }
+        value => Ok(value.map_or(default, |span| span.0)),
+    }
+}
+
+fn absolute(key: &'static str, path: &Path) -> Result<(), Wrong> {
+    match path.is_absolute() {
+        true => Ok(()),
+        false => Err((key, format!("{} is no absolute path", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! Config files and what is said about wrong ones.
+
+use super::*;
+
+const REPO: &str = "[repos.nixos]\nurl = \"https://git.example/nixos\"\n";
+
+fn parsed(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("worker.toml")).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_name_and_a_repo_are_enough() {
+    let config = parsed(&format!("[worker]\nname = \"a\"\n{REPO}")).expect("a config");
+    assert_eq!((config.slots, config.eval_slots, config.retry.max_attempts), (2, 1, 3));
+    assert_eq!(config.roots_dir, Path::new("/var/lib/nix-build-pool/gcroots"));
+    let classes: Vec<_> = config.classes.iter().map(Class::as_str).collect();
+    assert_eq!(classes, ["x86_64-linux"]);
+}
+
+#[test]
+fn everything_can_be_said() {
+    let text = r#"
+        [nats]
+        url = "tls://nats.example"
+        [worker]
+        name = "nix-cache01"
+        state_dir = "/s"
+        systems = ["x86_64-linux", "i686-linux"]
+        features = ["kvm", "big-parallel"]
+        slots = 4
+        eval_slots = 2
+        drain_timeout = "1m"
+        orphan_grace = "0s"
+        [nix]
+        store = "local?root=/x"
+        [limits]
+        wall = "1h"
+        silence = "10m"
+        eval_wall = "5m"
+        log_keep_max = "1MiB"
+        log_kill_max = "2MiB"
+        [retry]
+        max_attempts = 5
+        delay_min = "1s"
+        delay_max = "2s"
+        [roots]
+        dir = "/r"
+        keep_generations = 1
+    "#;
+    let config = parsed(&format!("{text}\n{REPO}")).expect("a config");
+    let classes: Vec<_> = config.classes.iter().map(Class::as_str).collect();
+    assert_eq!(
+        classes,
+        [
+            "i686-linux",
+            "i686-linux_big-parallel",
+            "i686-linux_kvm",
+            "x86_64-linux",
+            "x86_64-linux_big-parallel",
+            "x86_64-linux_kvm",
+        ]
+    );
+    assert_eq!(config.limits.wall, Duration::from_secs(3600));
+    assert_eq!(config.log_keep_max, 1 << 20);
+    assert_eq!(config.roots_dir, Path::new("/r"));
+}
+
+#[test]
+fn what_is_wrong_is_told_with_key_and_example() {
+    for (worker, rest, wanted) in [
+        ("", REPO, "config file worker.toml: [worker] name: is missing, e.g. \"nix-cache01\""),
+        ("name = \"a\"", "", "[repos]: is missing, e.g. [repos.nixos-servers]"),
+        ("name = \"a b\"", REPO, "key `name` in [worker]: worker name \"a b\" is refused"),
+        ("name = \"a\"\nslots = 0", REPO, "[worker] slots: is 0, expected at least 1, e.g. 2"),
+        ("name = \"a\"\nslots = -1", REPO, "line 3: key `slots` in [worker]: invalid value"),
+        ("name = \"a\"\nsystems = []", REPO, "[worker] systems: is empty"),
+        ("name = \"a\"\nsystems = [\"x86\"]", REPO, "\"x86\" is no system"),
+        ("name = \"a\"\nfeatures = [\"a_b\"]", REPO, "feature \"a_b\" is refused"),
+        ("name = \"a\"\nstate_dir = \"x\"", REPO, "[worker] state_dir: x is no absolute path"),
+        ("name = \"a\"\ndrain_timeout = 5", REPO, "expected a duration such as \"10m\""),
+        ("name = \"a\"\nslot = 1", REPO, "line 3: unknown key `slot` in [worker], did you mean"),
+        (
+            "name = \"a\"\n[limits]\nwall = \"0s\"",
+            REPO,
+            "[limits] wall: is zero, expected e.g. \"4h\"",
+        ),
+        ("name = \"a\"\n[retry]\ndelay_min = \"1h\"", REPO, "delay_max: is shorter than delay_min"),
+        ("name = \"a\"", "[repos.x]\nurl = \"git://x\"", "line 4: key `url` in [repos.x]: url"),
+    ] {
+        let told = parsed(&format!("[worker]\n{worker}\n{rest}")).expect_err(wanted);
+        assert!(told.contains(wanted), "told: {told}\nwanted: {wanted}");
+    }
+}

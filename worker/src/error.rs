@@ -1,0 +1,45 @@
+//! Why a worker ends with an error, and the exit code of each.
+
+use bus::ConnectError;
+use proto::ExitCode;
+
+use crate::{broker::BrokerError, config::ConfigError};
+
+/// Why a worker ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The config file.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The broker, once connected.
+    #[error(transparent)]
+    Bus(#[from] bus::Error),
+    /// The private broker.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// A folder of the worker.
+    #[error("prepare {path}: {source}")]
+    Folder {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The signal handlers.
+    #[error("listen for signals: {0}")]
+    Signals(std::io::Error),
+}
+
+impl Error {
+    /// The exit code that scripts and systemd see.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) | Self::Folder { .. } | Self::Broker(_) => ExitCode::Usage,
+            Self::Connect(error) if error.is_usage() => ExitCode::Usage,
+            Self::Connect(_) | Self::Bus(_) | Self::Signals(_) => ExitCode::Undecided,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The loop around the machine: sockets, timers, child exits and signals become events, effects go
+//! to the hands. It decides nothing.
+
+use std::time::Duration;
+
+use bus::{Bus, Link, clock, clock::ServerClock};
+use proto::{subject, topology::PRESENCE_EVERY};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
+use tracing::{info, warn};
+
+use crate::{
+    hands::Hands,
+    machine::{
+        Machine,
+        io::{Effect, Event, Now},
+    },
+    presence::{self, Sample, Who},
+};
+
+/// An order to stop. The first one drains, the second one ends at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopOrder;
+
+/// How the loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoopEnd {
+    /// All is settled.
+    Drained,
+    /// A second order came; builds were cut off.
+    Cut,
+}
+
+/// The loop and what it runs.
+pub(crate) struct EventLoop {
+    pub(crate) bus: Bus,
+    pub(crate) machine: Machine,
+    pub(crate) hands: Hands,
+    pub(crate) who: Who,
+    pub(crate) clock: ServerClock,
+    pub(crate) start: Instant,
+}
+
+impl EventLoop {
+    /// Runs until drained or cut off.
+    ///
+    /// # Errors
+    /// When the broker's client is closed.
+    pub(crate) async fn run(
+        mut self,
+        mut stop: mpsc::Receiver<StopOrder>,
+    ) -> Result<LoopEnd, bus::Error> {
+        let mut pokes = self.bus.pokes(subject::CANCEL_ALL).await?;
+        let mut link = self.bus.link();
+        let mut beat = tokio::time::interval(PRESENCE_EVERY);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (samples, mut sampled) = mpsc::channel::<Sample>(1);
+        let mut presence = presence::Putter::new(self.bus.clone(), samples);
+        let mut stop_orders = 0;
+        self.step(Event::Tick);
+        loop {
+            let deadline = self.machine.deadline();
+            let event = tokio::select! {
+                event = self.hands.next() => event,
+                poke = pokes.next() => match poke.as_deref().and_then(subject::cancelled_job) {
+                    Some(job) => Event::CancelPoked(job),
+                    None => continue,
+                },
+                () = until(self.start, deadline) => Event::Tick,
+                Some(StopOrder) = stop.recv() => {
+                    stop_orders += 1;
+                    if stop_orders > 1 {
+                        return Ok(LoopEnd::Cut);
+                    }
+                    info!("told to stop: finishing what is running");
+                    beat.reset_immediately();
+                    Event::Drain
+                }
+                _ = beat.tick() => {
+                    presence.put(self.who.presence(&self.machine));
+                    continue;
+                }
+                Some(sample) = sampled.recv() => match self.sampled(sample) {
+                    Some(event) => event,
+                    None => continue,
+                },
+                Ok(()) = link.changed() => {
+                    if *link.borrow_and_update() == Link::Down {
+                        // Pulls do not outlive a connection: begin anew on the next one.
+                        self.hands.stop_pull();
+                    }
+                    continue;
+                }
+            };
+            if self.step(event) {
+                presence.leave(&self.who).await;
+                return Ok(LoopEnd::Drained);
+            }
+        }
+    }
+
+    /// One event through the machine; says whether that was the end.
+    fn step(&mut self, event: Event) -> bool {
+        let now = self.now();
+        let mut exit = false;
+        for effect in self.machine.step(now, event) {
+            exit |= matches!(effect, Effect::Exit);
+            self.hands.perform(effect);
+        }
+        exit
+    }
+
+    fn now(&self) -> Now {
+        let local = clock::now();
+        Now { mono: self.start.elapsed(), local, server: self.clock.at(local) }
+    }
+
+    /// Learns the server's time; an event if claiming is to stop or may go on again.
+    fn sampled(&mut self, sample: Sample) -> Option<Event> {
+        self.clock.observe(sample.sent, sample.answered, sample.stored);
+        let skew = self.clock.skew();
+        let wrong = (skew > clock::SKEW_MAX)
+            .then(|| format!("this machine's clock is {} s off the broker's", skew.as_secs()));
+        if wrong.as_deref() == self.machine.paused() {
+            return None;
+        }
+        match &wrong {
+            Some(why) => warn!("taking no new jobs: {why}"),
+            None => info!("taking jobs again"),
+        }
+        Some(Event::Paused(wrong))
+    }
+}
+
+async fn until(start: Instant, deadline: Option<Duration>) {
+    match deadline.and_then(|deadline| start.checked_add(deadline)) {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,388 @@
+//! Carries the machine's effects out. Decides nothing: each effect becomes a task, and what comes
+//! of it becomes the next event.
+
+use std::{collections::HashMap, time::Duration};
+
+use bus::{Bus, Delivery, Entry, Error, Pulled};
+use proto::{
+    JobKey, JobMessage, Record, Timestamp, V1, WorkerName,
+    event::{DeadLetter, JobEvent, What},
+    subject::JobSubject,
+};
+use tokio::{sync::mpsc, sync::oneshot, task::JoinSet};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, info, warn};
+
+use crate::{
+    build::{self, BuildContext, Notice, Plan, Task},
+    log_pump::{LogPump, LogSink},
+    log_task::LogTask,
+    machine::io::{Answer, Delivered, DeliveryId, Effect, Event, Written},
+    teller::{News, Teller},
+};
+
+/// A round of pulling that brings nothing ends after this long, and the next one begins.
+const PULL_WAIT: Duration = Duration::from_secs(20);
+
+/// Lines of one build's log that may wait for the broker.
+const LOG_LINES_WAITING: usize = 8192;
+
+/// Notices of all builds that may wait for the loop; a build waits when it is full.
+const NOTICES_WAITING: usize = 256;
+
+/// Longest subject and payload kept in a dead letter.
+const DEAD_SUBJECT_CHARS_MAX: usize = 1 << 10;
+const DEAD_PAYLOAD_CHARS_MAX: usize = 64 << 10;
+
+/// What a task came to.
+enum Done {
+    Event(Event),
+    Pulled(Result<Pulled, Error>),
+    /// An ack was tried; the delivery comes back when it was not confirmed.
+    Acked(DeliveryId, Option<Delivery>),
+    /// Nothing that the machine asked about.
+    Nothing,
+}
+
+/// The deliveries in hand and the work under way.
+pub(crate) struct Hands {
+    bus: Bus,
+    context: std::sync::Arc<BuildContext>,
+    worker: WorkerName,
+    log_keep_max: u64,
+    teller: Teller,
+    tasks: JoinSet<Done>,
+    /// Logs on their way; they may outlive their build.
+    logs: TaskTracker,
+    deliveries: HashMap<DeliveryId, Delivery>,
+    builds: HashMap<DeliveryId, CancellationToken>,
+    notice: mpsc::Sender<(DeliveryId, Notice)>,
+    noticed: mpsc::Receiver<(DeliveryId, Notice)>,
+    stop_pull: Option<oneshot::Sender<()>>,
+    next_id: u64,
+}
+
+/// What the hands need from their worker.
+pub(crate) struct Tools {
+    pub(crate) bus: Bus,
+    pub(crate) context: BuildContext,
+    pub(crate) worker: WorkerName,
+    pub(crate) log_keep_max: u64,
+    pub(crate) teller: Teller,
+    pub(crate) logs: TaskTracker,
+}
+
+impl Hands {
+    pub(crate) fn new(tools: Tools) -> Self {
+        let (notice, noticed) = mpsc::channel(NOTICES_WAITING);
+        let Tools { bus, context, worker, log_keep_max, teller, logs } = tools;
+        Self {
+            bus,
+            context: std::sync::Arc::new(context),
+            worker,
+            log_keep_max,
+            teller,
+            tasks: JoinSet::new(),
+            logs,
+            deliveries: HashMap::new(),
+            builds: HashMap::new(),
+            notice,
+            noticed,
+            stop_pull: None,
+            next_id: 0,
+        }
+    }
+
+    /// The next event of anything under way. Pends for ever when nothing is. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Event {
+        loop {
+            let done = tokio::select! {
+                // Notices first: a build's last notice comes before its end.
+                biased;
+                Some((id, notice)) = self.noticed.recv() => return Event::Noticed(id, notice),
+                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => done,
+                else => std::future::pending().await,
+            };
+            match done {
+                Ok(Done::Event(event)) => {
+                    if let Event::Ended(id, _) = &event {
+                        self.builds.remove(id);
+                    }
+                    return event;
+                }
+                Ok(Done::Pulled(pulled)) => return self.pulled(pulled),
+                Ok(Done::Acked(id, unconfirmed)) => {
+                    let confirmed = unconfirmed.is_none();
+                    self.deliveries.extend(unconfirmed.map(|delivery| (id, delivery)));
+                    return Event::Acked(id, confirmed);
+                }
+                Ok(Done::Nothing) => {}
+                Err(error) => {
+                    // Nothing here panics by design; a lease that is not renewed ends the job.
+                    tracing::error!("a task of the worker failed: {error}");
+                }
+            }
+        }
+    }
+
+    /// Takes the open pull back, also when the machine did not ask: the connection is new.
+    pub(crate) fn stop_pull(&mut self) {
+        if let Some(stop) = self.stop_pull.take() {
+            stop.send(()).ok();
+        }
+    }
+
+    pub(crate) fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Pull(consumers) => self.pull(consumers),
+            Effect::StopPull => self.stop_pull(),
+            Effect::ReadRecord(id, job) => {
+                let results = self.bus.results();
+                self.task(async move {
+                    let read = results.get(&job.to_string()).await;
+                    Event::RecordRead(id, answer(&job, read))
+                });
+            }
+            Effect::ReadRequest(id, job) => {
+                let requests = self.bus.requests();
+                self.task(async move {
+                    let read = requests.get(&job.to_string()).await;
+                    Event::RequestRead(id, answer(&job, read))
+                });
+            }
+            Effect::WriteRecord { id, job, record, expected } => {
+                let results = self.bus.results();
+                self.task(async move {
+                    let put = results.put_if(&job.to_string(), &record, expected).await;
+                    Event::RecordWritten(id, written(&job, put))
+                });
+            }
+            Effect::Progress(id) => {
+                // A flush of one small message; it queues while the broker is away.
+                if let Some(progress) = self.deliveries.get(&id).map(Delivery::progress) {
+                    self.tasks.spawn(async move {
+                        progress.await;
+                        Done::Nothing
+                    });
+                }
+            }
+            Effect::Ack(id) => self.ack(id),
+            Effect::Nak(id, delay) => {
+                if let Some(delivery) = self.deliveries.remove(&id) {
+                    self.tasks.spawn(async move {
+                        delivery.nak(delay).await;
+                        Done::Nothing
+                    });
+                }
+            }
+            Effect::Abandon(id) => {
+                if let Some(delivery) = self.deliveries.remove(&id) {
+                    delivery.abandon();
+                }
+            }
+            Effect::Build { id, subject, record, plan } => self.build(id, &subject, &record, plan),
+            Effect::Kill(id) => {
+                if let Some(stop) = self.builds.get(&id) {
+                    stop.cancel();
+                }
+            }
+            Effect::Tell { subject, epoch, what } => {
+                let JobSubject { job, incarnation, .. } = subject;
+                say(&job, epoch, &what);
+                let (at, worker) = (bus::clock::now(), self.worker.clone());
+                let event = JobEvent { v: V1, at, job, incarnation, epoch, worker, what };
+                self.teller.tell(News::Event(Box::new(event)));
+            }
+            Effect::Bury { subject, record, reason } => self.bury(&subject, &record, reason),
+            Effect::Exit => {}
+        }
+    }
+
+    fn task(&mut self, work: impl Future<Output = Event> + Send + 'static) {
+        self.tasks.spawn(async move { Done::Event(work.await) });
+    }
+
+    fn pull(&mut self, consumers: Vec<String>) {
+        let bus = self.bus.clone();
+        let (stop, stopped) = oneshot::channel();
+        self.stop_pull = Some(stop);
+        self.tasks
+            .spawn(async move { Done::Pulled(bus.pull(&consumers, PULL_WAIT, stopped).await) });
+    }
+
+    fn pulled(&mut self, pulled: Result<Pulled, Error>) -> Event {
+        self.stop_pull = None;
+        match pulled {
+            Ok(Pulled { first, surplus }) => {
+                let deliveries = first.into_iter().chain(surplus);
+                Event::Pulled(deliveries.filter_map(|delivery| self.take_in(delivery)).collect())
+            }
+            Err(error) => {
+                warn!("pulling failed: {error}");
+                Event::PullFailed
+            }
+        }
+    }
+
+    /// Gives a delivery its name; one that names no job is buried and acked here.
+    fn take_in(&mut self, delivery: Delivery) -> Option<Delivered> {
+        let subject = match JobSubject::parse(delivery.subject()) {
+            Ok(subject) => subject,
+            Err(error) => {
+                self.bury_unknown(delivery, error.to_string());
+                return None;
+            }
+        };
+        self.next_id += 1;
+        let id = DeliveryId(self.next_id);
+        let published = delivery.published().unwrap_or(Timestamp(0));
+        let poison = poison(&subject, delivery.payload());
+        self.deliveries.insert(id, delivery);
+        Some(Delivered { id, subject, published, poison })
+    }
+
+    /// No job can ever be made of it, which is a reason to ack that never becomes untrue.
+    fn bury_unknown(&mut self, mut delivery: Delivery, reason: String) {
+        warn!("a message that names no job goes to the dead letters: {reason}");
+        let letter = self.letter(delivery.subject(), delivery.payload(), reason);
+        let bus = self.bus.clone();
+        let id = uuid::Uuid::now_v7().to_string();
+        self.tasks.spawn(async move {
+            if bus.publish_dead(None, &id, &letter).await.is_ok() {
+                delivery.ack().await.ok();
+            }
+            Done::Nothing
+        });
+    }
+
+    fn bury(&self, subject: &JobSubject, record: &Record, reason: String) {
+        let mut letter = self.letter(&subject.subject(), b"", reason);
+        letter.attempts.clone_from(&record.attempts);
+        let job = Some(subject.job.clone());
+        let id = format!("{}.{}", subject.job, record.epoch);
+        self.teller.tell(News::Dead { job, id, letter: Box::new(letter) });
+    }
+
+    fn letter(&self, subject: &str, payload: &[u8], reason: String) -> DeadLetter {
+        let cut = |text: &str, max: usize| text.chars().take(max).collect();
+        DeadLetter {
+            v: V1,
+            at: bus::clock::now(),
+            worker: self.worker.clone(),
+            subject: cut(subject, DEAD_SUBJECT_CHARS_MAX),
+            payload: cut(&String::from_utf8_lossy(payload), DEAD_PAYLOAD_CHARS_MAX),
+            reason,
+            attempts: Vec::new(),
+        }
+    }
+
+    fn ack(&mut self, id: DeliveryId) {
+        let Some(mut delivery) = self.deliveries.remove(&id) else { return };
+        self.tasks.spawn(async move {
+            match delivery.ack().await {
+                Ok(()) => Done::Acked(id, None),
+                Err(_) => Done::Acked(id, Some(delivery)),
+            }
+        });
+    }
+
+    fn build(&mut self, id: DeliveryId, subject: &JobSubject, record: &Record, plan: Plan) {
+        let stop = CancellationToken::new();
+        self.builds.insert(id, stop.clone());
+        let (log, lines, dropped) = LogSink::new(LOG_LINES_WAITING);
+        let (job, epoch) = (subject.job.clone(), record.epoch);
+        let bus = self.bus.clone();
+        let log_task = LogTask { bus, job: job.clone(), epoch, lines, dropped };
+        self.logs.spawn(log_task.run(LogPump::new(self.log_keep_max)));
+        let (notices, mut noticed) = mpsc::channel(1);
+        let to_loop = self.notice.clone();
+        let context = std::sync::Arc::clone(&self.context);
+        self.tasks.spawn(async move {
+            let task = Task { job, epoch, plan };
+            let building = build::build(&context, task, notices, log, stop);
+            let forwarding = async {
+                while let Some(notice) = noticed.recv().await {
+                    to_loop.send((id, notice)).await.ok();
+                }
+            };
+            let (ended, ()) = tokio::join!(building, forwarding);
+            Done::Event(Event::Ended(id, ended))
+        });
+    }
+}
+
+/// A line in the worker's log for each change of a job's state, fewer for its phases.
+fn say(job: &JobKey, epoch: proto::Epoch, what: &What) {
+    let (kind, host) = (what.kind(), &job.host);
+    match what {
+        What::Phase { phase } => debug!(%job, %epoch, "{host}: {}", phase.name()),
+        What::Claimed | What::HandedBack => info!(%job, %epoch, "{host}: {kind}"),
+        What::Finished { outcome } => info!(%job, %epoch, "{host}: {kind}, {outcome}"),
+        What::Fenced => warn!(%job, %epoch, "{host}: another worker has it, or nobody answers"),
+        What::Dead { reason } => warn!(%job, %epoch, "{host}: dead: {reason}"),
+        What::Retrying { reason, message, delay_ms } => {
+            let (reason, delay) = (reason.name(), Duration::from_millis(*delay_ms));
+            warn!(%job, %epoch, "{host}: {reason}, again in {delay:?}: {message}");
+        }
+    }
+}
+
+/// Why a payload is not that of its subject, if it is not.
+fn poison(subject: &JobSubject, payload: &[u8]) -> Option<String> {
+    let message: JobMessage = match serde_json::from_slice(payload) {
+        Ok(message) => message,
+        Err(error) => return Some(error.to_string()),
+    };
+    let same = message.job == subject.job && message.incarnation == subject.incarnation;
+    (!same).then(|| "the payload names another job than the subject".to_owned())
+}
+
+fn answer<T>(job: &JobKey, read: Result<Entry<T>, Error>) -> Answer<T> {
+    match read {
+        Ok(entry) => Answer::Is(entry),
+        Err(error @ Error::Undecodable { .. }) => {
+            warn!(%job, "{error}");
+            Answer::Unreadable(error.to_string())
+        }
+        Err(error) => {
+            warn!(%job, "{error}");
+            Answer::None
+        }
+    }
+}
+
+fn written(job: &JobKey, put: Result<u64, Error>) -> Written {
+    match put {
+        Ok(revision) => Written::Done(revision),
+        Err(Error::Conflict { .. }) => Written::Conflict,
+        Err(error @ (Error::TooLarge { .. } | Error::Denied { .. } | Error::Server { .. })) => {
+            warn!(%job, "{error}");
+            Written::Refused
+        }
+        // Full is not for good either: it is tried again like an answer that never came.
+        Err(error) => {
+            warn!(%job, "{error}");
+            Written::NoAnswer
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_must_be_that_of_its_subject() {
+        let text = "nbp.build.x86_64-linux.high.r.0123456789abcdef0123456789abcdef01234567.h.\
+            0190f0d4-0000-7000-8000-000000000001";
+        let subject = JobSubject::parse(text).expect("a job subject");
+        let (job, incarnation) = (subject.job.clone(), subject.incarnation);
+        let mut message = JobMessage { v: V1, job, incarnation, at: Timestamp(1) };
+        let payload = |message: &JobMessage| serde_json::to_vec(message).expect("JSON");
+        assert_eq!(poison(&subject, &payload(&message)), None);
+        message.job.host = "other".parse().expect("a name");
+        assert!(poison(&subject, &payload(&message)).expect("refused").contains("another job"));
+        assert!(poison(&subject, b"\xff\xfe{").is_some());
+        assert!(poison(&subject, br#"{"v":2}"#).expect("refused").contains("unknown version 2"));
+    }
+}

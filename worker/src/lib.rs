@@ -1,0 +1,87 @@
+//! Pulls build jobs and builds them with Nix.
+//!
+//! - [`machine`]: the pure heart, events in and effects out. Whoever wants to know when a message
+//!   is acked reads it.
+//! - [`event_loop`] turns sockets, timers, child exits and signals into events; `hands` carries
+//!   the effects out; `teller`, `log_task` and `presence` talk to the broker beside it.
+//! - [`build`] is one attempt from commit to root; [`mirror`] and [`nix`] are its tools;
+//!   [`log_pump`] makes chunks of its log; [`supervise`] is the process between us and every child.
+//! - [`run`] starts all this; [`broker`] is the private broker of `standalone`.
+//!
+//! It never asks for a job on its own behalf, and writes no request.
+
+pub mod broker;
+pub mod build;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod event_loop;
+mod hands;
+pub mod log_pump;
+mod log_task;
+pub mod machine;
+pub mod mirror;
+pub mod nix;
+mod presence;
+pub mod run;
+mod signals;
+pub mod supervise;
+mod teller;
+
+use std::{ffi::OsString, io::Write as _, process::ExitCode};
+
+use clap::Parser as _;
+use telemetry::Color;
+use tracing::level_filters::LevelFilter;
+
+use self::{
+    broker::BrokerConfig,
+    cli::{Cli, ColorChoice, Command},
+    config::Config,
+    error::Error,
+};
+
+/// Runs the command line and gives the exit code.
+pub async fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            error.print().ok();
+            return if error.use_stderr() {
+                proto::ExitCode::Usage.into()
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let color = match cli.said.color {
+        ColorChoice::Auto => Color::Auto,
+        ColorChoice::Always => Color::Always,
+        ColorChoice::Never => Color::Never,
+    };
+    telemetry::init(LevelFilter::INFO, cli.said.verbosity(), color);
+    match command(cli.command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Also under `-q`; and a stderr that is gone is no reason to end differently.
+            writeln!(std::io::stderr(), "error: failed to {error}").ok();
+            error.exit_code().into()
+        }
+    }
+}
+
+async fn command(command: Command) -> Result<(), Error> {
+    match command {
+        Command::Run { config, nats } => {
+            let config = Config::load(&config)?;
+            run::run(config, &nats, signals::stop_orders()?).await
+        }
+        Command::Standalone { config, data_dir, port, nats_server } => {
+            let config = Config::load(&config)?;
+            let data_dir = data_dir.unwrap_or_else(|| config.state_dir.join("broker"));
+            let broker = BrokerConfig { data_dir, program: nats_server, port };
+            run::standalone(config, broker, signals::stop_orders()?).await
+        }
+        Command::CheckConfig { file } => Config::load(&file).map(drop).map_err(Error::from),
+    }
+}

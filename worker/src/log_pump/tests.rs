@@ -1,0 +1,120 @@
+//! The chunker under any mix of lines, pauses and losses.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn line(text: impl Into<String>) -> LogLine {
+    LogLine { drv: Some("/nix/store/x.drv".into()), text: text.into() }
+}
+
+/// Pushes all lines, one per pause, and ends.
+fn pump(keep_max: u64, lines: &[LogLine], pause: Duration) -> Vec<LogChunk> {
+    let mut pump = LogPump::new(keep_max);
+    let mut now = Duration::ZERO;
+    let mut chunks = Vec::new();
+    for line in lines {
+        now += pause;
+        chunks.extend(pump.tick(now));
+        chunks.extend(pump.push(now, line.clone()));
+    }
+    chunks.extend(std::iter::from_fn(|| pump.end(now)));
+    assert!(pump.end(now).is_none(), "after the end there is nothing");
+    chunks
+}
+
+#[track_caller]
+fn check_form(chunks: &[LogChunk]) {
+    for (at, chunk) in chunks.iter().enumerate() {
+        assert_eq!(chunk.seq, at as u64, "numbers have no holes");
+        assert_eq!(chunk.end, at + 1 == chunks.len(), "only the last is the end");
+        let json = serde_json::to_vec(chunk).expect("json").len();
+        assert!(json <= CHUNK_BYTES_MAX, "a chunk of {json} bytes");
+    }
+}
+
+fn flat(chunks: &[LogChunk]) -> Vec<LogLine> {
+    chunks.iter().flat_map(|chunk| chunk.lines.clone()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn below_the_limit_no_line_is_lost_or_repeated(
+        sizes in prop::collection::vec(0_usize..20_000, 0..80),
+        pause in 0_u64..300,
+    ) {
+        let lines: Vec<_> =
+            sizes.iter().enumerate().map(|(n, size)| line(format!("{n}{}", "\u{1}".repeat(*size)))).collect();
+        let chunks = pump(u64::MAX, &lines, Duration::from_millis(pause));
+        check_form(&chunks);
+        prop_assert_eq!(flat(&chunks), lines);
+        prop_assert!(chunks.iter().all(|chunk| chunk.dropped == 0));
+    }
+
+    #[test]
+    fn above_the_limit_head_and_tail_are_exact_and_the_rest_is_counted(
+        sizes in prop::collection::vec(0_usize..500, 0..200),
+        keep in 0_u64..40_000,
+        pause in 0_u64..300,
+    ) {
+        let lines: Vec<_> =
+            sizes.iter().enumerate().map(|(n, size)| line(format!("{n}{}", "x".repeat(*size)))).collect();
+        let chunks = pump(keep, &lines, Duration::from_millis(pause));
+        check_form(&chunks);
+        let marks: Vec<_> =
+            chunks.iter().enumerate().filter(|(_, chunk)| chunk.dropped > 0).collect();
+        prop_assert!(marks.len() <= 1, "one gap");
+        let kept = flat(&chunks);
+        let dropped = marks.first().map_or(0, |(_, chunk)| chunk.dropped);
+        prop_assert_eq!(kept.len() as u64 + dropped, lines.len() as u64);
+        let head = marks.first().map_or(kept.len(), |(at, _)| flat(&chunks[..*at]).len());
+        prop_assert_eq!(&kept[..head], &lines[..head]);
+        prop_assert_eq!(&kept[head..], &lines[lines.len() - (kept.len() - head)..]);
+        let bytes: usize = kept.iter().map(size).sum();
+        prop_assert!(bytes as u64 <= keep);
+    }
+}
+
+#[test]
+fn a_line_waits_for_others_but_not_for_long() {
+    let mut pump = LogPump::new(u64::MAX);
+    let at = Duration::from_millis;
+    assert_eq!(pump.push(at(1000), line("a")), None);
+    assert_eq!(pump.tick(at(1249)), None);
+    let chunk = pump.tick(at(1250)).expect("it is old enough");
+    assert_eq!((chunk.seq, chunk.lines), (0, vec![line("a")]));
+    assert_eq!(pump.tick(at(9000)), None);
+    assert!(pump.end(at(9000)).is_some_and(|chunk| chunk.end && chunk.lines.is_empty()));
+}
+
+#[test]
+fn lines_lost_outside_are_marked_where_they_were_lost() {
+    let mut pump = LogPump::new(u64::MAX);
+    let now = Duration::ZERO;
+    assert_eq!(pump.push(now, line("a")), None);
+    let first = pump.dropped(now, 3).expect("what was there goes out");
+    assert_eq!((first.dropped, first.lines), (0, vec![line("a")]));
+    assert_eq!(pump.dropped(now, 2), None);
+    assert_eq!(pump.push(now, line("b")), None);
+    let last = pump.end(now).expect("the end");
+    assert_eq!((last.dropped, last.lines, last.end), (5, vec![line("b")], true));
+}
+
+#[test]
+fn a_full_sink_drops_and_counts() {
+    let (sink, mut lines, dropped) = LogSink::new(1);
+    sink.say("one");
+    sink.say("two");
+    assert_eq!(dropped.load(Ordering::Relaxed), 1);
+    assert_eq!(lines.try_recv().expect("one").text, "one");
+}
+
+#[test]
+fn a_long_line_is_cut_between_characters() {
+    let lines = [line("é".repeat(LINE_BYTES_MAX))];
+    let chunks = pump(u64::MAX, &lines, Duration::ZERO);
+    let text = &chunks[0].lines[0].text;
+    assert!(text.ends_with("é…") && text.len() <= LINE_BYTES_MAX + "…".len());
+}

@@ -1,0 +1,125 @@
+//! What to do with a delivered job message, from the record and then the request as just read
+//! from the leader (DESIGN 5.4). The order of the rules is the protocol: `model/` shows what
+//! breaks without each.
+
+use std::time::Duration;
+
+use bus::Entry;
+use proto::{
+    Failure, Incarnation, InfraKind, Instance, Outcome, Record, Request, State, Timestamp,
+    WorkerName,
+    record::{AttemptEnd, Running},
+};
+
+use crate::build::Plan;
+
+/// What to do with a message. The first rule that matches decides.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// (a) Its incarnation is not the request's, and never will be again: ack.
+    Stale,
+    /// (b) Its incarnation is finished: ack. A dead one tells its dead letter once more, since
+    /// the worker that wrote it may have died before it could.
+    Finished,
+    /// (c), (e) Held under a live lease, or waiting: come again after the delay.
+    Later(Duration),
+    /// (d), (f) Ends without a claim: wanted by nobody, or out of attempts.
+    Close(Outcome),
+    /// (g) Claim it.
+    Claim(Plan),
+}
+
+/// What the claimer knows of itself.
+#[derive(Clone, Debug)]
+pub struct Claimer<'a> {
+    /// Its name.
+    pub worker: &'a WorkerName,
+    /// Its life.
+    pub instance: Instance,
+    /// It is the only worker of its data folder: leases of its own former life are dead.
+    pub standalone: bool,
+    /// The server's time.
+    pub server: Timestamp,
+    /// Attempts an incarnation has.
+    pub attempts_max: usize,
+}
+
+/// A message that came back too early comes again after this long: the two clocks that meet here
+/// count in milliseconds.
+const AGAIN_MIN: Duration = Duration::from_millis(100);
+
+/// Decides. `poison` is why the message's payload is none of ours, if it is not.
+pub fn decide(
+    record: &Entry<Record>,
+    request: &Entry<Request>,
+    message: Incarnation,
+    poison: Option<&str>,
+    by: &Claimer<'_>,
+) -> Decision {
+    let Some(request) = request.value.as_ref().filter(|it| it.incarnation == message) else {
+        return Decision::Stale;
+    };
+    let same = record.value.as_ref().filter(|it| it.incarnation == message);
+    if same.is_some_and(|it| it.outcome().is_some()) {
+        return Decision::Finished;
+    }
+    if let Some(Record { state: State::Running(running), .. }) = &record.value
+        && let Some(left) = lease_left(running, record.time, by)
+    {
+        return Decision::Later(left);
+    }
+    if !request.wanted() {
+        let superseded = request.superseded_by.is_some();
+        return Decision::Close(if superseded { Outcome::Superseded } else { Outcome::Cancelled });
+    }
+    if let Some(Record { state: State::Waiting(waiting), .. }) = same
+        && let Some(left) = left(record.time, waiting.delay_ms, by.server)
+    {
+        return Decision::Later(left);
+    }
+    if let Some(reason) = poison {
+        let failure = Failure::message(format!("the job's message is unusable: {reason}"));
+        return Decision::Close(Outcome::InfraFailed { kind: InfraKind::Refused, failure });
+    }
+    if let Some(same) = same.filter(|it| it.attempts_used(message) >= by.attempts_max) {
+        return Decision::Close(out_of_attempts(same));
+    }
+    Decision::Claim(plan(record.value.as_ref(), request))
+}
+
+/// Whoever holds it, this very instance included: another slot of mine may be building it.
+fn lease_left(running: &Running, since: Timestamp, by: &Claimer<'_>) -> Option<Duration> {
+    let former_self = running.worker == *by.worker && running.instance != by.instance;
+    if by.standalone && former_self {
+        return None;
+    }
+    left(since, running.lease_ms, by.server)
+}
+
+fn left(since: Timestamp, ms: u64, server: Timestamp) -> Option<Duration> {
+    let end = since.plus(Duration::from_millis(ms));
+    (end > server).then(|| end.since(server).max(AGAIN_MIN))
+}
+
+/// The outcome of an incarnation whose attempts are used up, told by the last of them.
+fn out_of_attempts(record: &Record) -> Outcome {
+    let used = record.attempts_used(record.incarnation);
+    let last = match &record.state {
+        State::Waiting(waiting) => Some(&waiting.reason),
+        State::Running(_) | State::Finished(_) => None,
+    };
+    let (kind, message) = match last {
+        Some(AttemptEnd::Infra { kind, message }) => (*kind, message.clone()),
+        _ => (InfraKind::WorkerLost, "the worker was lost in the middle".to_owned()),
+    };
+    let failure = Failure::message(format!("{message} (attempt {used} of {used})"));
+    Outcome::InfraFailed { kind, failure }
+}
+
+/// What was built once need not be built again: its path is checked and rooted.
+fn plan(record: Option<&Record>, request: &Request) -> Plan {
+    match record.and_then(Record::outcome) {
+        Some(Outcome::Built(built)) if !request.force => Plan::Reuse(built.clone()),
+        _ => Plan::Full { force: request.force },
+    }
+}

@@ -1,0 +1,332 @@
+//! One delivery from its arrival to its settlement.
+//!
+//! A job is read, claimed, held and settled. This file is the outer life; [`super::held`] is the
+//! part in which a build runs under a lease. Nothing here does IO or reads a clock.
+
+use std::time::Duration;
+
+use bus::Entry;
+use proto::{Finished, Outcome, Record, Request, event::What, record, subject::JobSubject};
+
+use super::{
+    Settings,
+    claim::{self, Claimer, Decision},
+    held::{Held, Won},
+    io::{Answer, Delivered, DeliveryId, Effect, Event, Now, Written},
+};
+use crate::build::Plan;
+
+/// One delivery and where it stands.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) id: DeliveryId,
+    pub(super) subject: JobSubject,
+    delivered: Delivered,
+    pub(super) stage: Stage,
+}
+
+/// Where a delivery stands. Each variant says what moves it on.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// The read of the record.
+    ReadingRecord,
+    /// The read of the request, which comes second: a request read first could be older than the
+    /// record, and a finished job would be built again.
+    ReadingRequest(Entry<Record>),
+    /// The answer to the claim.
+    Claiming(Claim),
+    /// Time, then another read: the claim's answer was lost.
+    Unsure { claim: Claim, next: Option<Duration> },
+    /// The answer to a finish without a claim.
+    Closing { record: Box<Record> },
+    /// A build, under a lease.
+    Held(Box<Held>),
+    /// The confirmation of the ack, or time to ack again.
+    Acking { since: Duration, next: Option<Duration> },
+    /// Nothing: settled, and the slot is free.
+    Settled,
+}
+
+/// A claim on its way.
+#[derive(Debug)]
+pub(super) struct Claim {
+    record: Box<Record>,
+    plan: Plan,
+    /// When it was sent: its lease is counted from here, which is never later than the server's
+    /// own timestamp.
+    sent: Duration,
+}
+
+/// What is not confirmed is tried again after this long.
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
+
+/// After a lost race the winner's claim is there to be read; there is no hurry to see it.
+const RACE_LOST: Duration = Duration::from_millis(500);
+
+/// A write that the broker refuses needs a person, who is told by the log.
+const REFUSED: Duration = Duration::from_secs(60);
+
+/// A record that this version cannot read is left alone; a newer worker may know it.
+const UNREADABLE: Duration = Duration::from_secs(60);
+
+/// What a step of a job needs to know of its worker.
+pub(super) struct Context<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) now: Now,
+    pub(super) draining: bool,
+    pub(super) chance: &'a mut fastrand::Rng,
+    pub(super) out: &'a mut Vec<Effect>,
+}
+
+impl Job {
+    pub(super) fn new(delivered: Delivered, ctx: &mut Context<'_>) -> Self {
+        let (id, subject) = (delivered.id, delivered.subject.clone());
+        ctx.out.push(Effect::ReadRecord(id, subject.job.clone()));
+        Self { id, subject, delivered, stage: Stage::ReadingRecord }
+    }
+
+    pub(super) fn settled(&self) -> bool {
+        matches!(self.stage, Stage::Settled)
+    }
+
+    pub(super) fn held(&self) -> Option<&Held> {
+        match &self.stage {
+            Stage::Held(held) => Some(held),
+            _ => None,
+        }
+    }
+
+    /// The next moment at which it wants a tick.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        match &self.stage {
+            Stage::Unsure { next, .. } | Stage::Acking { next, .. } => *next,
+            Stage::Held(held) => Some(held.deadline()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn record_read(&mut self, answer: Answer<Record>, ctx: &mut Context<'_>) {
+        match (std::mem::replace(&mut self.stage, Stage::Settled), answer) {
+            (Stage::ReadingRecord, Answer::Is(entry)) => {
+                ctx.out.push(Effect::ReadRequest(self.id, self.subject.job.clone()));
+                self.stage = Stage::ReadingRequest(entry);
+            }
+            (Stage::ReadingRecord, Answer::None) => self.nak(AGAIN, ctx),
+            (Stage::ReadingRecord, Answer::Unreadable(_)) => self.nak(UNREADABLE, ctx),
+            (Stage::Unsure { claim, .. }, answer) => self.resolved(claim, answer, ctx),
+            (Stage::Held(mut held), answer) => {
+                self.stage = held.record_read(self, answer, ctx).unwrap_or(Stage::Held(held));
+            }
+            (other, _) => self.stage = other,
+        }
+    }
+
+    pub(super) fn request_read(&mut self, answer: Answer<Request>, ctx: &mut Context<'_>) {
+        match (std::mem::replace(&mut self.stage, Stage::Settled), answer) {
+            (Stage::ReadingRequest(record), Answer::Is(request)) => {
+                self.decide(&record, &request, ctx);
+            }
+            (Stage::ReadingRequest(_), Answer::None) => self.nak(AGAIN, ctx),
+            (Stage::ReadingRequest(_), Answer::Unreadable(_)) => self.nak(UNREADABLE, ctx),
+            (Stage::Held(mut held), answer) => {
+                self.stage = held.request_read(self, answer, ctx).unwrap_or(Stage::Held(held));
+            }
+            (other, _) => self.stage = other,
+        }
+    }
+
+    pub(super) fn written(&mut self, written: Written, ctx: &mut Context<'_>) {
+        match std::mem::replace(&mut self.stage, Stage::Settled) {
+            Stage::Claiming(claim) => match written {
+                Written::Done(revision) => self.hold(claim, revision, ctx),
+                Written::NoAnswer => {
+                    let next = Some(ctx.now.mono + AGAIN);
+                    self.stage = Stage::Unsure { claim, next };
+                }
+                Written::Conflict => self.nak(RACE_LOST, ctx),
+                Written::Refused => self.nak(REFUSED, ctx),
+            },
+            Stage::Closing { record } => match written {
+                Written::Done(_) => self.closed(&record, ctx),
+                // Another worker's finish, or perhaps mine: the next delivery finds out.
+                Written::NoAnswer => self.nak(AGAIN, ctx),
+                Written::Conflict => self.nak(RACE_LOST, ctx),
+                Written::Refused => self.nak(REFUSED, ctx),
+            },
+            Stage::Held(mut held) => {
+                self.stage = held.written(self, written, ctx).unwrap_or(Stage::Held(held));
+            }
+            other => self.stage = other,
+        }
+    }
+
+    pub(super) fn acked(&mut self, confirmed: bool, ctx: &mut Context<'_>) {
+        let Stage::Acking { since, next } = &mut self.stage else { return };
+        if confirmed {
+            self.stage = Stage::Settled;
+        } else if ctx.now.mono > *since + ctx.settings.orphan_grace {
+            // The record is finished whatever becomes of the ack: whoever gets the message next
+            // repeats it.
+            ctx.out.push(Effect::Abandon(self.id));
+            self.stage = Stage::Settled;
+        } else {
+            *next = Some(ctx.now.mono + AGAIN);
+        }
+    }
+
+    /// What happens to a build. Before one is held, or after, it is of no use to anybody.
+    pub(super) fn build(&mut self, event: Event, ctx: &mut Context<'_>) {
+        self.with_held(|held, job| match event {
+            Event::Noticed(_, notice) => held.noticed(job, notice, ctx),
+            Event::Ended(_, ended) => held.ended(job, ended, ctx),
+            Event::CancelPoked(_) => held.cancel_poked(job, ctx),
+            _ => None,
+        });
+    }
+
+    pub(super) fn stop_for_drain(&mut self, ctx: &mut Context<'_>) {
+        self.with_held(|held, job| {
+            held.stop_for_drain(job, ctx);
+            None
+        });
+    }
+
+    /// Lends the held part out beside the job; what comes back is the next stage, if it changes.
+    fn with_held(&mut self, act: impl FnOnce(&mut Held, &Self) -> Option<Stage>) {
+        match std::mem::replace(&mut self.stage, Stage::Settled) {
+            Stage::Held(mut held) => {
+                self.stage = act(&mut held, self).unwrap_or(Stage::Held(held));
+            }
+            other => self.stage = other,
+        }
+    }
+
+    pub(super) fn tick(&mut self, ctx: &mut Context<'_>) {
+        let now = ctx.now.mono;
+        match &mut self.stage {
+            Stage::Unsure { next, .. } if next.is_some_and(|at| at <= now) => {
+                *next = None;
+                ctx.out.push(Effect::ReadRecord(self.id, self.subject.job.clone()));
+            }
+            Stage::Acking { next, .. } if next.is_some_and(|at| at <= now) => {
+                *next = None;
+                ctx.out.push(Effect::Ack(self.id));
+            }
+            Stage::Held(_) => self.with_held(|held, job| held.tick(job, ctx)),
+            _ => {}
+        }
+    }
+
+    /// Acks, for a reason that can never become untrue.
+    pub(super) fn ack(&self, ctx: &mut Context<'_>) -> Stage {
+        ctx.out.push(Effect::Ack(self.id));
+        Stage::Acking { since: ctx.now.mono, next: None }
+    }
+
+    fn nak(&mut self, delay: Duration, ctx: &mut Context<'_>) {
+        ctx.out.push(Effect::Nak(self.id, delay));
+        self.stage = Stage::Settled;
+    }
+
+    fn decide(&mut self, record: &Entry<Record>, request: &Entry<Request>, ctx: &mut Context<'_>) {
+        let settings = ctx.settings;
+        let claimer = Claimer {
+            worker: &settings.worker,
+            instance: settings.instance,
+            standalone: settings.standalone,
+            server: ctx.now.server,
+            attempts_max: settings.attempts_max,
+        };
+        let incarnation = self.subject.incarnation;
+        let poison = self.delivered.poison.as_deref();
+        match claim::decide(record, request, incarnation, poison, &claimer) {
+            Decision::Stale => self.stage = self.ack(ctx),
+            Decision::Finished => {
+                if let Some(record) = &record.value {
+                    self.bury_if_dead(record, ctx);
+                }
+                self.stage = self.ack(ctx);
+            }
+            Decision::Later(delay) => self.nak(delay, ctx),
+            Decision::Close(outcome) => {
+                let finished = unclaimed(outcome, ctx.now);
+                let closed = Record::closed(record.value.as_ref(), incarnation, finished);
+                self.write(&closed, record.revision, ctx);
+                self.stage = Stage::Closing { record: Box::new(closed) };
+            }
+            // Told to stop while reading: another worker takes it, at once.
+            Decision::Claim(_) if ctx.draining => self.nak(Duration::ZERO, ctx),
+            Decision::Claim(plan) => {
+                let by = record::Claimer {
+                    worker: settings.worker.clone(),
+                    instance: settings.instance,
+                    at: ctx.now.local,
+                    lease_ms: proto::time::millis(settings.lease),
+                };
+                let claimed = Record::claimed(record.value.as_ref(), incarnation, &by);
+                self.write(&claimed, record.revision, ctx);
+                let (record, sent) = (Box::new(claimed), ctx.now.mono);
+                self.stage = Stage::Claiming(Claim { record, plan, sent });
+            }
+        }
+    }
+
+    /// A claim whose answer was lost: it stands if the record is mine.
+    fn resolved(&mut self, claim: Claim, answer: Answer<Record>, ctx: &mut Context<'_>) {
+        match answer {
+            Answer::Is(Entry { value: Some(found), revision, .. })
+                if found.held_by(ctx.settings.instance, claim.record.epoch) =>
+            {
+                self.hold(claim, revision, ctx);
+            }
+            Answer::None if ctx.now.mono <= claim.sent + ctx.settings.orphan_grace => {
+                let next = Some(ctx.now.mono + AGAIN);
+                self.stage = Stage::Unsure { claim, next };
+            }
+            // Never build without the claim. If it lands later, its lease runs out unused.
+            Answer::Is(_) | Answer::None | Answer::Unreadable(_) => self.nak(AGAIN, ctx),
+        }
+    }
+
+    fn hold(&mut self, claim: Claim, revision: u64, ctx: &mut Context<'_>) {
+        let Claim { record, plan, sent } = claim;
+        let Some(running) = record.running().cloned() else { return };
+        ctx.out.push(Effect::told(&self.subject, &record, What::Claimed));
+        let queued = ctx.now.server.since(self.delivered.published);
+        let won = Won { revision, queued, sent };
+        let mut held = Box::new(Held::new(*record.clone(), running, won, ctx));
+        if ctx.draining {
+            held.hand_back(self, ctx);
+        } else {
+            let subject = self.subject.clone();
+            ctx.out.push(Effect::Build { id: self.id, subject, record, plan });
+        }
+        self.stage = Stage::Held(held);
+    }
+
+    fn closed(&mut self, record: &Record, ctx: &mut Context<'_>) {
+        if let Some(outcome) = record.outcome() {
+            ctx.out.push(Effect::finished(&self.subject, record, outcome));
+        }
+        self.bury_if_dead(record, ctx);
+        self.stage = self.ack(ctx);
+    }
+
+    pub(super) fn write(&self, record: &Record, expected: u64, ctx: &mut Context<'_>) {
+        let (id, job) = (self.id, self.subject.job.clone());
+        ctx.out.push(Effect::WriteRecord { id, job, record: Box::new(record.clone()), expected });
+    }
+
+    /// A job that ended for the infrastructure's sake goes to the dead letters too.
+    pub(super) fn bury_if_dead(&self, record: &Record, ctx: &mut Context<'_>) {
+        let Some(Outcome::InfraFailed { kind, failure }) = record.outcome() else { return };
+        let reason = format!("{}: {}", kind.name(), failure.message);
+        let subject = self.subject.clone();
+        ctx.out.push(Effect::told(&subject, record, What::Dead { reason: reason.clone() }));
+        ctx.out.push(Effect::Bury { subject, record: Box::new(record.clone()), reason });
+    }
+}
+
+fn unclaimed(outcome: Outcome, now: Now) -> Finished {
+    Finished { outcome, at: now.local, worker: None, queue_ms: 0, build_ms: 0, phases: Vec::new() }
+}

@@ -1,0 +1,271 @@
+//! The worker's heart: what is done with deliveries, builds, timers and signals.
+//!
+//! [`Machine::step`] is synchronous, takes the time as an argument and returns effects as data. It
+//! opens no socket, starts no process and reads no clock, so that every ack policy is a table test
+//! and every interleaving can be simulated. [`io`] lists all that goes in and out, [`claim`] holds
+//! the rules of claiming, `job` and `held` the life of one delivery.
+
+pub mod claim;
+mod held;
+pub mod io;
+mod job;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use proto::{Class, Instance, Phase, Priority, WorkerName, topology, worker::PresentJob};
+
+use self::{
+    io::{Delivered, DeliveryId, Effect, Event, Now},
+    job::{Context, Job},
+};
+
+/// What the machine is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its name.
+    pub worker: WorkerName,
+    /// Its life.
+    pub instance: Instance,
+    /// What it builds.
+    pub classes: Vec<Class>,
+    /// Jobs at once.
+    pub slots: usize,
+    /// The length of a lease: the consumers' `ack_wait`.
+    pub lease: Duration,
+    /// Attempts an incarnation has.
+    pub attempts_max: usize,
+    /// Delay before the second attempt is up to this long.
+    pub retry_delay_min: Duration,
+    /// No delay is longer.
+    pub retry_delay_max: Duration,
+    /// A running build may go on for so long after the order to stop.
+    pub drain_timeout: Duration,
+    /// A build goes on for so long after its lease ran out unanswered.
+    pub orphan_grace: Duration,
+    /// The only worker of its data folder (DESIGN 5.13).
+    pub standalone: bool,
+    /// Seed of the retry jitter.
+    pub seed: u64,
+}
+
+impl Settings {
+    /// Four beats to a lease: two may be lost and a third be late.
+    pub fn beat(&self) -> Duration {
+        self.lease / 4
+    }
+
+    /// Full jitter over an exponential bound: after a shared outage the retries spread out.
+    fn retry_delay(&self, attempts_used: usize, chance: &mut fastrand::Rng) -> Duration {
+        let doublings = u32::try_from(attempts_used.saturating_sub(1)).unwrap_or(u32::MAX);
+        let factor = 2_u32.saturating_pow(doublings);
+        let bound = self.retry_delay_min.saturating_mul(factor).min(self.retry_delay_max);
+        bound.mul_f64(chance.f64())
+    }
+}
+
+/// Each eighth round asks the consumers in the opposite order, so that `low` never starves.
+const LOW_FIRST_EVERY: u64 = 8;
+
+/// A failed pull is tried again after this long.
+const PULL_AGAIN: Duration = Duration::from_secs(1);
+
+/// The state of one worker.
+pub struct Machine {
+    settings: Settings,
+    jobs: BTreeMap<DeliveryId, Job>,
+    pull: Pull,
+    rounds: u64,
+    paused: Option<String>,
+    /// Told to stop: builds may go on until then.
+    drain_until: Option<Duration>,
+    exited: bool,
+    chance: fastrand::Rng,
+}
+
+/// At most one round of pulling is under way, and it takes one job.
+#[derive(Debug, PartialEq)]
+enum Pull {
+    Idle,
+    Open,
+    /// Told to stop; its answer is awaited.
+    Closing,
+    Pausing(Duration),
+}
+
+impl Machine {
+    /// A machine with nothing to do yet.
+    pub fn new(settings: Settings) -> Self {
+        let chance = fastrand::Rng::with_seed(settings.seed);
+        Self {
+            settings,
+            jobs: BTreeMap::new(),
+            pull: Pull::Idle,
+            rounds: 0,
+            paused: None,
+            drain_until: None,
+            exited: false,
+            chance,
+        }
+    }
+
+    /// Takes one event, changes state, says what to do.
+    pub fn step(&mut self, now: Now, event: Event) -> Vec<Effect> {
+        let mut out = Vec::new();
+        match event {
+            Event::Pulled(deliveries) => self.pulled(now, deliveries, &mut out),
+            Event::PullFailed => self.pull = Pull::Pausing(now.mono + PULL_AGAIN),
+            Event::RecordRead(id, answer) => {
+                self.with(id, now, &mut out, |job, ctx| job.record_read(answer, ctx));
+            }
+            Event::RequestRead(id, answer) => {
+                self.with(id, now, &mut out, |job, ctx| job.request_read(answer, ctx));
+            }
+            Event::RecordWritten(id, written) => {
+                self.with(id, now, &mut out, |job, ctx| job.written(written, ctx));
+            }
+            Event::Acked(id, confirmed) => {
+                self.with(id, now, &mut out, |job, ctx| job.acked(confirmed, ctx));
+            }
+            Event::Noticed(id, _) | Event::Ended(id, _) => {
+                self.with(id, now, &mut out, |job, ctx| job.build(event, ctx));
+            }
+            Event::CancelPoked(key) => {
+                let same = self.jobs.values().filter(|job| job.subject.job == key);
+                for id in same.map(|job| job.id).collect::<Vec<_>>() {
+                    let poked = Event::CancelPoked(key.clone());
+                    self.with(id, now, &mut out, |job, ctx| job.build(poked, ctx));
+                }
+            }
+            Event::Paused(why) => self.paused = why,
+            Event::Drain => self.drain(now),
+            Event::Tick => self.tick(now, &mut out),
+        }
+        self.jobs.retain(|_, job| !job.settled());
+        self.pull_or_exit(&mut out);
+        out
+    }
+
+    /// The next moment at which it wants a [`Event::Tick`].
+    pub fn deadline(&self) -> Option<Duration> {
+        let pull = match self.pull {
+            Pull::Pausing(until) => Some(until),
+            Pull::Idle | Pull::Open | Pull::Closing => None,
+        };
+        let drain = self.drain_until.filter(|_| !self.jobs.is_empty());
+        self.jobs.values().filter_map(Job::deadline).chain(pull).chain(drain).min()
+    }
+
+    /// Its jobs and how far they are, for the registry.
+    pub fn jobs(&self) -> Vec<PresentJob> {
+        let present = |job: &Job| PresentJob {
+            job: job.subject.job.clone(),
+            phase: job.held().map_or(Phase::Claimed, held::Held::phase),
+        };
+        self.jobs.values().map(present).collect()
+    }
+
+    /// Told to stop.
+    pub fn draining(&self) -> bool {
+        self.drain_until.is_some()
+    }
+
+    /// Why it takes nothing new, if so.
+    pub fn paused(&self) -> Option<&str> {
+        self.paused.as_deref()
+    }
+
+    fn with(
+        &mut self,
+        id: DeliveryId,
+        now: Now,
+        out: &mut Vec<Effect>,
+        act: impl FnOnce(&mut Job, &mut Context<'_>),
+    ) {
+        let draining = self.draining();
+        // An answer for a delivery that is settled by now is of no use to anybody.
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let settings = &self.settings;
+        act(job, &mut Context { settings, now, draining, chance: &mut self.chance, out });
+    }
+
+    fn pulled(&mut self, now: Now, deliveries: Vec<Delivered>, out: &mut Vec<Effect>) {
+        self.pull = Pull::Idle;
+        for delivered in deliveries {
+            if self.draining() || self.paused.is_some() || self.free() == 0 {
+                out.push(Effect::Nak(delivered.id, Duration::ZERO));
+                continue;
+            }
+            let (id, draining) = (delivered.id, self.draining());
+            let settings = &self.settings;
+            let mut ctx = Context { settings, now, draining, chance: &mut self.chance, out };
+            self.jobs.insert(id, Job::new(delivered, &mut ctx));
+        }
+    }
+
+    /// Slots without a job. A build that only waits for another's lock in the same store lends its
+    /// slot out; at most as many are lent as there are, so that jobs are bounded by twice that.
+    fn free(&self) -> usize {
+        let waits = |job: &&Job| job.held().is_some_and(|held| held.lock_wait);
+        let lent = self.jobs.values().filter(waits).count().min(self.settings.slots);
+        (self.settings.slots + lent).saturating_sub(self.jobs.len())
+    }
+
+    fn drain(&mut self, now: Now) {
+        if self.drain_until.is_none() {
+            self.drain_until = Some(now.mono + self.settings.drain_timeout);
+        }
+    }
+
+    fn tick(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if matches!(self.pull, Pull::Pausing(until) if until <= now.mono) {
+            self.pull = Pull::Idle;
+        }
+        let ids: Vec<_> = self.jobs.keys().copied().collect();
+        for id in ids {
+            self.with(id, now, out, Job::tick);
+        }
+        if self.drain_until.is_some_and(|until| until <= now.mono) {
+            // Once is enough: from here on every stop has its own end.
+            self.drain_until = Some(Duration::MAX);
+            for job in self.jobs.keys().copied().collect::<Vec<_>>() {
+                self.with(job, now, out, Job::stop_for_drain);
+            }
+        }
+    }
+
+    fn pull_or_exit(&mut self, out: &mut Vec<Effect>) {
+        let closed = self.draining() || self.paused.is_some();
+        match self.pull {
+            Pull::Open if closed => {
+                self.pull = Pull::Closing;
+                out.push(Effect::StopPull);
+            }
+            Pull::Idle if !closed && self.free() > 0 => {
+                self.pull = Pull::Open;
+                out.push(Effect::Pull(self.order()));
+            }
+            Pull::Open | Pull::Closing => {}
+            Pull::Idle | Pull::Pausing(_) => {
+                if self.draining() && self.jobs.is_empty() && !self.exited {
+                    self.exited = true;
+                    out.push(Effect::Exit);
+                }
+            }
+        }
+    }
+
+    /// The consumers in the order in which they are asked: by priority, then by class.
+    fn order(&mut self) -> Vec<String> {
+        self.rounds += 1;
+        let mut priorities = Priority::ALL;
+        if self.rounds.is_multiple_of(LOW_FIRST_EVERY) {
+            priorities.reverse();
+        }
+        let consumers = |priority| {
+            self.settings.classes.iter().map(move |class| topology::consumer_name(class, priority))
+        };
+        priorities.into_iter().flat_map(consumers).collect()
+    }
+}

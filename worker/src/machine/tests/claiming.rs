@@ -1,0 +1,179 @@
+//! Every row of the claim table, and the rows whose order matters.
+
+use std::time::Duration;
+
+use bus::Entry;
+use proto::{Failure, FailureKind, InfraKind, Outcome, Record, Request, record::AttemptEnd};
+
+use super::{built, claimed, entry, finished, incarnation, request, settings};
+use crate::{
+    build::Plan,
+    machine::claim::{Claimer, Decision, decide},
+};
+
+const MESSAGE: u128 = 1;
+
+/// What a message of incarnation 1 meets, `seconds` after the start, at worker w1 instance 1.
+fn met(record: &Entry<Record>, request: &Entry<Request>, seconds: u64) -> Decision {
+    met_by(record, request, seconds, false)
+}
+
+fn met_by(record: &Entry<Record>, request: &Entry<Request>, seconds: u64, own: bool) -> Decision {
+    let settings = settings();
+    let claimer = Claimer {
+        worker: &settings.worker,
+        instance: settings.instance,
+        standalone: own,
+        server: super::at(seconds).server,
+        attempts_max: settings.attempts_max,
+    };
+    decide(record, request, incarnation(MESSAGE), None, &claimer)
+}
+
+fn wanted() -> Entry<Request> {
+    entry(request(incarnation(MESSAGE), 1), 1, 0)
+}
+
+fn unwanted() -> Entry<Request> {
+    entry(request(incarnation(MESSAGE), 0), 2, 0)
+}
+
+/// A record whose lost attempts are as many as given, the last one still running.
+fn lost(attempts: usize) -> Record {
+    let mut record = claimed(None, incarnation(MESSAGE), 2);
+    for _ in 1..attempts {
+        record = claimed(Some(&record), incarnation(MESSAGE), 2);
+    }
+    record
+}
+
+fn failed() -> Outcome {
+    Outcome::Failed { kind: FailureKind::BuildFailed, failure: Failure::default() }
+}
+
+#[test]
+fn a_message_of_another_incarnation_is_stale() {
+    let other = entry(request(incarnation(2), 1), 1, 0);
+    assert_eq!(met(&Entry::none(), &other, 0), Decision::Stale);
+    assert_eq!(met(&Entry::none(), &Entry::none(), 0), Decision::Stale);
+    // Stale before anything else: also when somebody builds it right now.
+    let running = entry(claimed(None, incarnation(2), 2), 3, 0);
+    assert_eq!(met(&running, &other, 1), Decision::Stale);
+}
+
+#[test]
+fn a_finished_incarnation_is_acked_also_when_nobody_wants_it() {
+    let done = entry(finished(&lost(1), failed()), 4, 0);
+    assert_eq!(met(&done, &wanted(), 0), Decision::Finished);
+    assert_eq!(met(&done, &unwanted(), 0), Decision::Finished);
+}
+
+#[test]
+fn a_live_lease_is_respected_whoever_holds_it() {
+    let left = |seconds| Decision::Later(Duration::from_secs(seconds));
+    for holder in [1, 2] {
+        let held = entry(claimed(None, incarnation(MESSAGE), holder), 3, 0);
+        assert_eq!(met(&held, &wanted(), 20), left(40));
+        // Also when nobody wants it any more: the holder's heartbeat sees to that.
+        assert_eq!(met(&held, &unwanted(), 20), left(40));
+        // Also when it is another incarnation that is being built.
+        let other = entry(claimed(None, incarnation(9), holder), 3, 0);
+        assert_eq!(met(&other, &wanted(), 20), left(40));
+    }
+}
+
+#[test]
+fn a_lease_that_ran_out_is_taken_over() {
+    let held = entry(lost(1), 3, 0);
+    assert_eq!(met(&held, &wanted(), 60), Decision::Claim(Plan::Full { force: false }));
+}
+
+#[test]
+fn a_standalone_worker_takes_its_own_former_leases_over_at_once() {
+    let mut former = lost(1);
+    former = claimed(Some(&former), incarnation(MESSAGE), 1);
+    let proto::State::Running(running) = &mut former.state else { panic!("a claim is running") };
+    running.instance = super::instance(77);
+    let held = entry(former, 3, 0);
+    assert!(matches!(met_by(&held, &wanted(), 1, true), Decision::Claim(_)));
+    assert!(matches!(met_by(&held, &wanted(), 1, false), Decision::Later(_)));
+    let others = entry(lost(1), 3, 0);
+    assert!(matches!(met_by(&others, &wanted(), 1, true), Decision::Later(_)));
+}
+
+#[test]
+fn what_nobody_wants_is_closed_without_a_build() {
+    assert_eq!(met(&Entry::none(), &unwanted(), 0), Decision::Close(Outcome::Cancelled));
+    let mut superseded = unwanted();
+    superseded.value.as_mut().expect("a request").superseded_by =
+        Some(proto::RunId(uuid::Uuid::nil()));
+    assert_eq!(met(&Entry::none(), &superseded, 0), Decision::Close(Outcome::Superseded));
+}
+
+#[test]
+fn a_waiting_job_is_left_waiting_until_its_delay_is_over() {
+    let end = AttemptEnd::Infra { kind: InfraKind::DiskFull, message: "full".into() };
+    let waiting = entry(lost(1).waiting(30_000, end), 4, 0);
+    assert_eq!(met(&waiting, &wanted(), 10), Decision::Later(Duration::from_secs(20)));
+    assert!(matches!(met(&waiting, &wanted(), 30), Decision::Claim(_)));
+    // A new incarnation does not wait for the old one's delay.
+    let end = AttemptEnd::Infra { kind: InfraKind::DiskFull, message: "full".into() };
+    let older = entry(claimed(None, incarnation(9), 2).waiting(30_000, end), 4, 0);
+    assert!(matches!(met(&older, &wanted(), 10), Decision::Claim(_)));
+}
+
+#[test]
+fn attempts_that_are_used_up_end_the_job() {
+    let decision = met(&entry(lost(3), 5, 0), &wanted(), 60);
+    let Decision::Close(Outcome::InfraFailed { kind, failure }) = decision else {
+        panic!("not closed: {decision:?}")
+    };
+    assert_eq!(kind, InfraKind::WorkerLost);
+    assert!(failure.message.contains("attempt 3 of 3"), "{}", failure.message);
+    assert!(matches!(met(&entry(lost(2), 5, 0), &wanted(), 60), Decision::Claim(_)));
+}
+
+#[test]
+fn a_hand_back_is_not_an_attempt() {
+    let mut record = lost(2).waiting(0, AttemptEnd::HandedBack);
+    for _ in 0..5 {
+        record = claimed(Some(&record), incarnation(MESSAGE), 2).waiting(0, AttemptEnd::HandedBack);
+    }
+    assert_eq!(record.attempts_used(incarnation(MESSAGE)), 1);
+    assert!(matches!(met(&entry(record, 5, 0), &wanted(), 60), Decision::Claim(_)));
+}
+
+#[test]
+fn what_was_built_once_is_reused_unless_forced() {
+    let before = finished(&claimed(None, incarnation(9), 2), Outcome::Built(built()));
+    let before = entry(before, 4, 0);
+    assert_eq!(met(&before, &wanted(), 1), Decision::Claim(Plan::Reuse(built())));
+    let mut forced = wanted();
+    forced.value.as_mut().expect("a request").force = true;
+    assert_eq!(met(&before, &forced, 1), Decision::Claim(Plan::Full { force: true }));
+    let broken = entry(finished(&claimed(None, incarnation(9), 2), failed()), 4, 0);
+    assert_eq!(met(&broken, &wanted(), 1), Decision::Claim(Plan::Full { force: false }));
+}
+
+#[test]
+fn a_poisoned_message_ends_its_job_but_never_one_in_other_hands() {
+    let settings = settings();
+    let claimer = Claimer {
+        worker: &settings.worker,
+        instance: settings.instance,
+        standalone: false,
+        server: super::at(1).server,
+        attempts_max: 3,
+    };
+    let poisoned = |record: &Entry<Record>, request: &Entry<Request>| {
+        decide(record, request, incarnation(MESSAGE), Some("no JSON"), &claimer)
+    };
+    let decision = poisoned(&Entry::none(), &wanted());
+    assert!(matches!(
+        decision,
+        Decision::Close(Outcome::InfraFailed { kind: InfraKind::Refused, .. })
+    ));
+    assert!(matches!(poisoned(&entry(lost(1), 3, 0), &wanted()), Decision::Later(_)));
+    let done = entry(finished(&lost(1), Outcome::Built(built())), 3, 0);
+    assert_eq!(poisoned(&done, &wanted()), Decision::Finished);
+}

@@ -1,0 +1,177 @@
+//! Bare mirrors of the repositories, and the check that a commit may be built at all.
+//!
+//! A commit may be built when a branch that the config allows, as mirrored now, contains it. That
+//! it lies in the object store means nothing: it may be left from a branch since deleted. Nix's own
+//! git cache does not look again, so this check comes before Nix hears of the commit.
+
+mod git;
+
+use std::{io, path::Path, path::PathBuf, time::Duration};
+
+use proto::{Failure, InfraKind, Repo, Revision};
+use settings::{BranchGlob, RepoTable};
+use tokio::{sync::Mutex, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    build::BuildEnd,
+    log_pump::LogSink,
+    nix::{
+        command::{FlakeRef, Nix},
+        process::{Guard, Supervisor},
+    },
+};
+
+/// All git calls of one attempt together. A first clone of a large repository is minutes.
+const FETCH_WALL: Duration = Duration::from_secs(20 * 60);
+/// The mirror of one repository.
+#[derive(Debug)]
+pub struct Mirror {
+    dir: PathBuf,
+    repo: Repo,
+    url: String,
+    default_ref: String,
+    allowed: Vec<BranchGlob>,
+    credentials_file: Option<PathBuf>,
+    /// One git at a time; also what makes a lock file found on disk a stale one.
+    lock: Mutex<()>,
+}
+
+/// A commit that may be built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// How Nix finds it.
+    pub flake: FlakeRef,
+    /// The allowed branch that contains it; the repository's default one if several do.
+    pub branch: String,
+}
+
+/// Who runs git, and until when.
+#[derive(Debug)]
+pub struct Git<'a> {
+    /// Runs children.
+    pub supervisor: &'a Supervisor,
+    /// Their environment.
+    pub nix: &'a Nix,
+    /// Ends them.
+    pub stop: &'a CancellationToken,
+    /// Hears what they say.
+    pub log: &'a LogSink,
+}
+
+/// Why a commit cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum MirrorError {
+    /// Stopped from outside.
+    #[error("stopped")]
+    Stopped,
+    /// git failed.
+    #[error("git {step} of repo {repo} failed: {message}")]
+    Git {
+        /// The repository.
+        repo: Repo,
+        /// What was tried.
+        step: &'static str,
+        /// What git said.
+        message: String,
+    },
+    /// No allowed branch contains the commit.
+    #[error(
+        "commit {commit} of repo {repo} is on no branch that this worker may build ({allowed}); \
+         push it there, or extend refs in the worker's config"
+    )]
+    NotAllowed {
+        /// The repository.
+        repo: Repo,
+        /// The commit.
+        commit: String,
+        /// The patterns.
+        allowed: String,
+    },
+    /// The mirror's folder.
+    #[error("keep the mirror {}: {source}", path.display())]
+    Io {
+        /// Which folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl From<MirrorError> for BuildEnd {
+    fn from(error: MirrorError) -> Self {
+        match error {
+            MirrorError::Stopped => Self::Stopped,
+            error => {
+                let failure = Failure::message(error.to_string());
+                Self::Infra { kind: InfraKind::FetchFailed, failure }
+            }
+        }
+    }
+}
+
+impl Mirror {
+    /// The mirror of `repo` under `state_dir`; nothing is touched yet.
+    pub fn new(state_dir: &Path, repo: &Repo, table: &RepoTable) -> Self {
+        Self {
+            dir: state_dir.join("mirrors").join(format!("{repo}.git")),
+            repo: repo.clone(),
+            url: table.url.as_str().to_owned(),
+            default_ref: table.default_ref.as_str().to_owned(),
+            allowed: table.allowed_refs(),
+            credentials_file: table.git_credentials_file.clone(),
+            lock: Mutex::new(()),
+        }
+    }
+
+    /// Makes sure the commit is here and may be built. Asks the network only when it must.
+    pub async fn obtain(&self, git: &Git<'_>, revision: &Revision) -> Result<Commit, MirrorError> {
+        let _only = tokio::select! {
+            biased;
+            () = git.stop.cancelled() => return Err(MirrorError::Stopped),
+            lock = self.lock.lock() => lock,
+        };
+        let guard = Guard { stop: git.stop.clone(), deadline: Instant::now() + FETCH_WALL };
+        let commit = revision.commit();
+        self.init(git, &guard).await?;
+        let mut branch = self.branch_of(git, &guard, commit).await?;
+        if branch.is_none() {
+            git.log.say(format!("fetching {} from {}", revision.short(), self.url));
+            self.fetch(git, &guard).await?;
+            branch = self.branch_of(git, &guard, commit).await?;
+        }
+        let Some(branch) = branch else { return Err(self.not_allowed(commit)) };
+        // Nix fetches by this name: the branch may be gone or moved when it does.
+        let git_ref = format!("refs/nbp/{commit}");
+        self.must(git, &guard, "update-ref", &["update-ref", &git_ref, commit]).await?;
+        let mirror = self.dir.clone();
+        Ok(Commit { flake: FlakeRef { mirror, git_ref, commit: commit.to_owned() }, branch })
+    }
+
+    /// The allowed branch that contains `commit`. None also when git does not know the commit.
+    async fn branch_of(
+        &self,
+        git: &Git<'_>,
+        guard: &Guard,
+        commit: &str,
+    ) -> Result<Option<String>, MirrorError> {
+        let format = "--format=%(refname:lstrip=2)";
+        let args = ["for-each-ref", "--contains", commit, format, "refs/heads/"];
+        let (exit, _) = self.git(git, guard, "for-each-ref", &args).await?;
+        let names = if exit.success() { exit.text().unwrap_or_default() } else { "" };
+        let allowed = |name: &&str| self.allowed.iter().any(|glob| glob.matches(name));
+        let mut branches = names.lines().filter(allowed);
+        let first = branches.clone().next();
+        let best = branches.find(|name| *name == self.default_ref).or(first);
+        Ok(best.map(str::to_owned))
+    }
+
+    fn not_allowed(&self, commit: &str) -> MirrorError {
+        let allowed: Vec<&str> = self.allowed.iter().map(BranchGlob::as_str).collect();
+        let (repo, commit) = (self.repo.clone(), commit.to_owned());
+        MirrorError::NotAllowed { repo, commit, allowed: allowed.join(", ") }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,156 @@
+//! The git calls of a mirror: making it, fetching into it, healing it.
+
+use std::{collections::VecDeque, fs, io};
+
+use settings::BranchGlob;
+
+use super::{Git, Mirror, MirrorError};
+use crate::nix::process::{Exit, Guard, Halt, Invocation};
+
+/// Lines of git's stderr kept for the message.
+const STDERR_LINES: usize = 20;
+
+impl Mirror {
+    pub(super) async fn init(&self, git: &Git<'_>, guard: &Guard) -> Result<(), MirrorError> {
+        fs::create_dir_all(&self.dir).map_err(|source| self.io(source))?;
+        let dir = self.dir.to_string_lossy();
+        if self.dir.join("HEAD").exists() {
+            return Ok(());
+        }
+        // `init` over a half-made repository completes it.
+        let call = git.nix.git(["init", "--quiet", "--bare", "--", &dir]);
+        let (exit, message) = self.run(git, guard, "init", &call).await?;
+        self.check(exit, "init", message).map(drop)
+    }
+
+    pub(super) async fn fetch(&self, git: &Git<'_>, guard: &Guard) -> Result<(), MirrorError> {
+        match self.fetch_once(git, guard).await {
+            // A git that was killed in the middle leaves lock files or half an object behind. Here
+            // nobody else is at work, so whatever is broken is thrown away and fetched anew.
+            Err(MirrorError::Git { message, .. }) if broken(&message) => {
+                git.log.say(format!("the mirror is broken and made anew: {message}"));
+                fs::remove_dir_all(&self.dir).map_err(|source| self.io(source))?;
+                self.init(git, guard).await?;
+                self.fetch_once(git, guard).await
+            }
+            end => end,
+        }
+    }
+
+    async fn fetch_once(&self, git: &Git<'_>, guard: &Guard) -> Result<(), MirrorError> {
+        let helper = self.credentials_file.as_ref().map(|path| {
+            format!("credential.helper=store --file={}", quoted(&path.to_string_lossy()))
+        });
+        // The empty helper clears the system's list.
+        let mut fixed = vec!["-c", "credential.helper="];
+        if let Some(helper) = &helper {
+            fixed.extend(["-c", helper]);
+        }
+        fixed.extend(["fetch", "--quiet", "--prune", "--no-tags", "--force", "--", &self.url]);
+        let mut wanted: Vec<&str> = self.allowed.iter().map(BranchGlob::as_str).collect();
+        loop {
+            let refspec = |name: &&str| format!("+refs/heads/{name}:refs/heads/{name}");
+            let refspecs: Vec<String> = wanted.iter().map(refspec).collect();
+            let args: Vec<&str> =
+                fixed.iter().copied().chain(refspecs.iter().map(String::as_str)).collect();
+            let error = match self.must(git, guard, "fetch", &args).await {
+                Err(error @ MirrorError::Git { .. }) => error,
+                end => return end,
+            };
+            // One listed branch that is gone fails the whole fetch, and is not pruned either.
+            let text = error.to_string();
+            let gone = |name: &&str| text.contains(&format!("remote ref refs/heads/{name}"));
+            let at = wanted.iter().position(|name| !name.contains('*') && gone(name));
+            let Some(at) = at.filter(|_| wanted.len() > 1) else { return Err(error) };
+            let name = format!("refs/heads/{}", wanted.remove(at));
+            self.must(git, guard, "update-ref", &["update-ref", "-d", &name]).await?;
+        }
+    }
+
+    pub(super) async fn must(
+        &self,
+        git: &Git<'_>,
+        guard: &Guard,
+        step: &'static str,
+        args: &[&str],
+    ) -> Result<(), MirrorError> {
+        let (exit, message) = self.git(git, guard, step, args).await?;
+        self.check(exit, step, message).map(drop)
+    }
+
+    pub(super) async fn git(
+        &self,
+        git: &Git<'_>,
+        guard: &Guard,
+        step: &'static str,
+        args: &[&str],
+    ) -> Result<(Exit, String), MirrorError> {
+        let dir = format!("--git-dir={}", self.dir.display());
+        let call = git.nix.git(std::iter::once(dir.as_str()).chain(args.iter().copied()));
+        self.run(git, guard, step, &call).await
+    }
+
+    async fn run(
+        &self,
+        git: &Git<'_>,
+        guard: &Guard,
+        step: &'static str,
+        call: &Invocation,
+    ) -> Result<(Exit, String), MirrorError> {
+        let mut said = VecDeque::new();
+        let end = git.supervisor.run(call, guard, |line| {
+            if said.len() == STDERR_LINES {
+                said.pop_front();
+            }
+            said.push_back(line.text.clone());
+        });
+        match end.await {
+            Ok(exit) => {
+                let lines: Vec<String> = said.into();
+                Ok((exit, lines.join("; ")))
+            }
+            Err(Halt::Stopped) => Err(MirrorError::Stopped),
+            Err(halt) => Err(self.failed(step, halt.to_string())),
+        }
+    }
+
+    fn check(&self, exit: Exit, step: &'static str, message: String) -> Result<Exit, MirrorError> {
+        match exit.success() {
+            true => Ok(exit),
+            false => Err(self.failed(step, message)),
+        }
+    }
+
+    fn failed(&self, step: &'static str, message: String) -> MirrorError {
+        MirrorError::Git { repo: self.repo.clone(), step, message }
+    }
+
+    fn io(&self, source: io::Error) -> MirrorError {
+        MirrorError::Io { path: self.dir.clone(), source }
+    }
+}
+
+/// git speaks of its own repository, not of the remote one.
+fn broken(message: &str) -> bool {
+    let message = message.to_lowercase();
+    let signs = [
+        ".lock': file exists",
+        "not a git repository",
+        "object file",
+        "loose object",
+        "bad object",
+        "corrupt",
+        "packfile",
+        "did not send all necessary objects",
+        "unable to read",
+        "bad config",
+        // A branch `a` that was replaced by `a/b` upstream.
+        "cannot lock ref",
+    ];
+    signs.iter().any(|sign| message.contains(sign))
+}
+
+/// git hands the helper's line to a shell.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}

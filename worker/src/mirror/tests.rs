@@ -1,0 +1,129 @@
+//! Real git, with the repository in a folder.
+
+use std::{fs, process::Command};
+
+use super::*;
+use crate::nix::process::tests::supervisor;
+
+pub(crate) struct Upstream {
+    dir: tempfile::TempDir,
+}
+
+impl Upstream {
+    pub(crate) fn new() -> Self {
+        let upstream = Self { dir: tempfile::tempdir().expect("a folder") };
+        upstream.git(&["init", "--quiet", "--initial-branch=master"]);
+        upstream
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn git(&self, args: &[&str]) -> String {
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@t"];
+        let mut git = Command::new("git");
+        git.arg("-C").arg(self.path()).args(identity).args(args);
+        let output = git.output().expect("git runs");
+        assert!(output.status.success(), "git {args:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    pub(crate) fn commit(&self, name: &str, text: &str) -> Revision {
+        fs::write(self.path().join(name), text).expect("a file");
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--message", name]);
+        self.git(&["rev-parse", "HEAD"]).parse().expect("a commit")
+    }
+}
+
+struct Setup {
+    upstream: Upstream,
+    state: tempfile::TempDir,
+    mirror: Mirror,
+    stop: CancellationToken,
+}
+
+impl Setup {
+    fn new(refs: &str) -> Self {
+        let (upstream, state) = (Upstream::new(), tempfile::tempdir().expect("a folder"));
+        let text = format!("url = {:?}\nrefs = {refs}", upstream.path());
+        let table: RepoTable = settings::parse(&text, Path::new("test")).expect("a table");
+        let mirror = Mirror::new(state.path(), &"r".parse().expect("a repo"), &table);
+        Self { upstream, state, mirror, stop: CancellationToken::new() }
+    }
+
+    async fn obtain(&self, revision: &Revision) -> Result<Commit, MirrorError> {
+        let nix = Nix { store: None, home: self.state.path().to_owned() };
+        let (log, _lines, _) = LogSink::new(16);
+        let supervisor = supervisor();
+        let git = Git { supervisor: &supervisor, nix: &nix, stop: &self.stop, log: &log };
+        self.mirror.obtain(&git, revision).await
+    }
+
+    #[track_caller]
+    fn refused(end: Result<Commit, MirrorError>) -> String {
+        let error = end.expect_err("it may not be built");
+        assert!(matches!(error, MirrorError::NotAllowed { .. }), "{error}");
+        let end = BuildEnd::from(error);
+        let BuildEnd::Infra { kind: InfraKind::FetchFailed, failure } = end else {
+            panic!("{end:?}")
+        };
+        failure.message
+    }
+}
+
+#[tokio::test]
+async fn only_commits_on_allowed_branches_may_be_built() {
+    let it = Setup::new("[\"master\", \"update/*\"]");
+    let first = it.upstream.commit("a", "1");
+    assert_eq!(it.obtain(&first).await.expect("on master").branch, "master");
+    it.upstream.git(&["checkout", "--quiet", "-b", "update/x"]);
+    let update = it.upstream.commit("a", "2");
+    assert_eq!(it.obtain(&update).await.expect("on update/x").branch, "update/x");
+    it.upstream.git(&["checkout", "--quiet", "-b", "private"]);
+    let private = it.upstream.commit("a", "3");
+    let told = Setup::refused(it.obtain(&private).await);
+    for part in ["repo r", private.commit(), "master, update/*"] {
+        assert!(told.contains(part), "{told}");
+    }
+    // A branch that the config allowed once is still in the mirror.
+    let mut narrow = it;
+    narrow.mirror.allowed = vec!["master".parse().expect("a pattern")];
+    Setup::refused(narrow.obtain(&update).await);
+    let nowhere: Revision = "0".repeat(40).parse().expect("a commit");
+    Setup::refused(narrow.obtain(&nowhere).await);
+}
+
+#[tokio::test]
+async fn a_commit_in_the_store_that_no_allowed_branch_contains_is_refused() {
+    let it = Setup::new("[\"master\", \"update/*\"]");
+    it.upstream.commit("a", "1");
+    it.upstream.git(&["checkout", "--quiet", "-b", "update/x"]);
+    let update = it.upstream.commit("a", "2");
+    it.obtain(&update).await.expect("allowed while the branch is there");
+    it.upstream.git(&["checkout", "--quiet", "master"]);
+    it.upstream.git(&["branch", "--quiet", "-D", "update/x"]);
+    let next = it.upstream.commit("b", "1");
+    it.obtain(&next).await.expect("a fetch, which prunes");
+    let kept = it.mirror.dir.join("refs/nbp").join(update.commit());
+    assert!(kept.exists(), "it is still in the object store");
+    Setup::refused(it.obtain(&update).await);
+}
+
+#[tokio::test]
+async fn what_is_known_needs_no_network_and_a_broken_mirror_heals() {
+    let it = Setup::new("[\"master\", \"gone\"]");
+    let first = it.upstream.commit("a", "1");
+    it.obtain(&first).await.expect("a listed branch that is not there hinders nobody");
+    let second = it.upstream.commit("a", "2");
+    fs::write(it.mirror.dir.join("HEAD"), "nonsense").expect("broken");
+    it.obtain(&second).await.expect("made anew");
+    let away = it.upstream.path().join("gone.git");
+    fs::rename(it.upstream.path().join(".git"), away).expect("no network");
+    it.obtain(&second).await.expect("known");
+    let error = it.obtain(&"1".repeat(40).parse().expect("a commit")).await.expect_err("unknown");
+    assert!(matches!(&error, MirrorError::Git { step: "fetch", .. }), "{error}");
+    it.stop.cancel();
+    assert!(matches!(it.obtain(&second).await, Err(MirrorError::Stopped)));
+}

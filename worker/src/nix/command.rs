@@ -1,0 +1,286 @@
+//! The command line of every Nix call, as data.
+//!
+//! Pure. Nothing from the wire arrives here unchecked: hosts are tokens, commits are hex, store
+//! paths went through [`StorePath`]; and nothing passes a shell.
+
+use std::{ffi::OsString, fmt, os::unix::ffi::OsStrExt, path::Path, path::PathBuf};
+
+use proto::Host;
+
+use crate::nix::process::Invocation;
+
+/// What all Nix calls share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nix {
+    /// Becomes `NIX_REMOTE` when given.
+    pub store: Option<String>,
+    /// `HOME` of every child: nobody's trusted settings, caches of our own.
+    pub home: PathBuf,
+}
+
+/// A flake at one commit of a local mirror.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlakeRef {
+    /// The bare repository.
+    pub mirror: PathBuf,
+    /// A ref that reaches the commit, in full (`refs/…`). Without one Nix does not find a commit
+    /// that is not on the default branch.
+    pub git_ref: String,
+    /// 40 hex digits.
+    pub commit: String,
+}
+
+/// A path directly in the store, e.g. `/nix/store/<hash>-name`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StorePath(String);
+
+/// These would let a user's or another program's settings in, or move git's repository away.
+const ENV_REMOVED: &[&str] = &[
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_STATE_HOME",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+];
+/// A closure of 100 000 paths of 80 bytes; a large NixOS host has about 5 000.
+const CLOSURE_STDOUT_MAX: usize = 8 << 20;
+/// Store path hash, in Nix's base 32.
+const HASH_CHARS: usize = 32;
+/// Longest store path name that Nix allows.
+const NAME_CHARS_MAX: usize = 211;
+
+impl Nix {
+    /// The derivation of a host.
+    pub fn eval_drv_path(&self, flake: &FlakeRef, host: &Host) -> Invocation {
+        let attr = "config.system.build.toplevel.drvPath";
+        let installable = format!("{flake}#nixosConfigurations.\"{host}\".{attr}");
+        self.flake_call(["eval", "--raw", &installable])
+    }
+
+    /// Whether the flake has the host at all: `true` or `false`. Nix's own "does not provide
+    /// attribute" may as well mean a host without a toplevel.
+    pub fn eval_has_host(&self, flake: &FlakeRef, host: &Host) -> Invocation {
+        let installable = format!("{flake}#nixosConfigurations");
+        let apply = format!("c: c ? \"{host}\"");
+        self.flake_call(["eval", "--json", &installable, "--apply", &apply])
+    }
+
+    /// Builds a derivation and roots its output.
+    pub fn realise(&self, drv: &StorePath, root: &Path) -> Invocation {
+        self.store_call(["--realise", drv.as_str(), "--log-format", "internal-json", "-v"])
+            .arg("--add-root")
+            .arg(root)
+    }
+
+    /// Builds a derivation whose output is valid once more and compares.
+    pub fn rebuild(&self, drv: &StorePath) -> Invocation {
+        let log = ["--log-format", "internal-json", "-v"];
+        self.store_call(["--realise", "--check", drv.as_str()].into_iter().chain(log))
+    }
+
+    /// Roots a valid path.
+    pub fn add_root(&self, path: &StorePath, root: &Path) -> Invocation {
+        self.store_call(["--realise", path.as_str()]).arg("--add-root").arg(root)
+    }
+
+    /// Exit code 0 when the path is valid.
+    pub fn check_validity(&self, path: &StorePath) -> Invocation {
+        self.store_call(["--check-validity", path.as_str()])
+    }
+
+    /// Output paths of a derivation, one a line.
+    pub fn outputs(&self, drv: &StorePath) -> Invocation {
+        self.store_call(["--query", "--outputs", drv.as_str()])
+    }
+
+    /// All paths of a closure, one a line.
+    pub fn closure(&self, path: &StorePath) -> Invocation {
+        let mut call = self.store_call(["--query", "--requisites", path.as_str()]);
+        call.stdout_bytes_max = CLOSURE_STDOUT_MAX;
+        call
+    }
+
+    /// NAR sizes, one a line. `nix path-info` would do both in one call, but its JSON has three
+    /// forms and newer versions demand to be told which.
+    pub fn sizes<'a>(&self, paths: impl IntoIterator<Item = &'a str>) -> Invocation {
+        self.store_call(["--query", "--size"].into_iter().chain(paths))
+    }
+
+    /// A git call under the same environment: no prompt can wait for an answer, no hook runs.
+    pub fn git<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Invocation {
+        let fixed = ["-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never"];
+        let fixed = fixed.into_iter().chain(["-c", "gc.auto=0"]);
+        let mut call = self.call("git", fixed.chain(args));
+        // Its messages are looked at.
+        call.env.push(("LC_ALL", "C.UTF-8".into()));
+        call.env.push(("GIT_TERMINAL_PROMPT", "0".into()));
+        call.env.push(("GIT_ASKPASS", OsString::new()));
+        call.env.push(("SSH_ASKPASS", OsString::new()));
+        call
+    }
+
+    fn flake_call<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Invocation {
+        let features = ["--extra-experimental-features", "nix-command flakes"];
+        let fixed = features.into_iter().chain(["--no-accept-flake-config"]).chain(OPTIONS);
+        // `nix` wants its subcommand first.
+        let args: Vec<&str> = args.into_iter().collect();
+        let (subcommand, rest) = args.split_at(1.min(args.len()));
+        let rest = rest.iter().copied();
+        self.call("nix", subcommand.iter().copied().chain(fixed).chain(rest))
+    }
+
+    fn store_call<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Invocation {
+        self.call("nix-store", args.into_iter().chain(OPTIONS))
+    }
+
+    fn call<'a>(
+        &self,
+        program: &'static str,
+        args: impl IntoIterator<Item = &'a str>,
+    ) -> Invocation {
+        let mut call = Invocation::new(program, args);
+        call.env_remove = ENV_REMOVED;
+        call.env.push(("HOME", self.home.clone().into()));
+        if let Some(store) = &self.store {
+            call.env.push(("NIX_REMOTE", store.into()));
+        }
+        call
+    }
+}
+
+/// No silent loss of the sandbox; a cache that is down is no failure; and it is given up soon.
+const OPTIONS: [&str; 9] = [
+    "--option",
+    "sandbox-fallback",
+    "false",
+    "--option",
+    "fallback",
+    "true",
+    "--option",
+    "connect-timeout",
+    "15",
+];
+
+impl Invocation {
+    fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+}
+
+impl fmt::Display for FlakeRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = percent_encoded(self.mirror.as_os_str().as_bytes(), b"/");
+        let git_ref = percent_encoded(self.git_ref.as_bytes(), b"/");
+        write!(f, "git+file://{path}?ref={git_ref}&rev={}", self.commit)
+    }
+}
+
+/// Percent-encodes all but the unreserved characters of RFC 3986 and `also`.
+pub fn percent_encoded(bytes: &[u8], also: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for byte in bytes {
+        let kept = byte.is_ascii_alphanumeric() || b"-._~".contains(byte) || also.contains(byte);
+        match kept {
+            true => out.push(char::from(*byte)),
+            false => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+impl StorePath {
+    /// Takes `text` if it is a path directly in `/nix/store`. Other store folders are not served
+    /// to NixOS hosts.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (hash, name) = text.strip_prefix("/nix/store/")?.split_once('-')?;
+        let word = |part: &str, also: &str| {
+            part.chars().all(|c| c.is_ascii_alphanumeric() || also.contains(c))
+        };
+        let fits = hash.len() == HASH_CHARS
+            && word(hash, "")
+            && (1..=NAME_CHARS_MAX).contains(&name.len())
+            && word(name, "+-._?=");
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// Takes `text` if it is the path of a derivation.
+    pub fn parse_drv(text: &str) -> Option<Self> {
+        Self::parse(text).filter(|path| path.0.ends_with(".drv"))
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StorePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nix() -> Nix {
+        Nix { store: Some("local?root=/x".into()), home: "/state/home".into() }
+    }
+
+    fn words(call: &Invocation) -> String {
+        let args: Vec<_> = call.args.iter().map(|arg| arg.to_string_lossy()).collect();
+        format!("{} {}", call.program, args.join(" "))
+    }
+
+    #[test]
+    fn evaluation_pins_the_commit_and_takes_no_flake_config() {
+        let flake = FlakeRef {
+            mirror: "/state/mir rors/a.git".into(),
+            git_ref: "refs/heads/a&b#c".into(),
+            commit: "0".repeat(40),
+        };
+        let call = nix().eval_drv_path(&flake, &"web".parse().expect("a host"));
+        let words = words(&call);
+        assert!(words.starts_with("nix eval "), "{words}");
+        assert!(words.contains(" --no-accept-flake-config "), "{words}");
+        assert!(words.contains(" --option sandbox-fallback false "), "{words}");
+        let installable = format!(
+            " --raw git+file:///state/mir%20rors/a.git?ref=refs/heads/a%26b%23c&rev={}\
+             #nixosConfigurations.\"web\".config.system.build.toplevel.drvPath",
+            "0".repeat(40)
+        );
+        assert!(words.ends_with(&installable), "{words}");
+        assert!(call.env.contains(&("HOME", "/state/home".into())));
+        assert!(call.env.contains(&("NIX_REMOTE", "local?root=/x".into())));
+    }
+
+    #[test]
+    fn only_paths_in_the_store_are_store_paths() {
+        let good = "/nix/store/9xrddrmcsbs455fw279vpapndfq6rqcn-nixos-system-web.drv";
+        assert!(StorePath::parse_drv(good).is_some());
+        let hash = &good[11..43];
+        for bad in [
+            "",
+            "--help",
+            "/etc/passwd",
+            &format!("/nix/store/{hash}"),
+            &format!("/nix/store/{hash}-"),
+            &format!("/nix/store/{hash}-a/b"),
+            &format!("/nix/store/{hash}-a b"),
+            &format!("/nix/store/{hash}-a!out"),
+            &format!("/nix/store/../{hash}-a"),
+            &format!("/nix/store/{}-a", &hash[1..]),
+            &format!("/nix/store/{hash}-{}", "x".repeat(300)),
+        ] {
+            assert!(StorePath::parse(bad).is_none(), "{bad}");
+        }
+        assert!(StorePath::parse_drv(&good[..good.len() - 4]).is_none());
+    }
+}

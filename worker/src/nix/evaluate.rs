@@ -1,0 +1,123 @@
+//! Evaluates one host to its derivation.
+//!
+//! It does not build, and it does not know where the commit comes from.
+
+use std::collections::VecDeque;
+
+use proto::{FailureKind, Host};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    classify::{self, EvalEnd, Evaluated},
+    command::{FlakeRef, StorePath},
+    process::{Exit, Guard, Halt, Invocation},
+    watcher::{TAIL_LINES, cut},
+};
+use crate::{
+    build::{BuildContext, BuildEnd, halted},
+    log_pump::LogSink,
+};
+
+/// Longest line of stderr that is kept for the excerpt.
+const LINE_BYTES_MAX: usize = 2 << 10;
+
+/// A short call and its last words.
+#[derive(Debug)]
+pub struct Said {
+    /// How it ended.
+    pub exit: Exit,
+    /// Its last lines of stderr.
+    pub stderr: Vec<String>,
+}
+
+/// Runs a short call to its end; every line of its stderr goes into the log.
+pub async fn call(
+    ctx: &BuildContext,
+    invocation: &Invocation,
+    guard: &Guard,
+    log: &LogSink,
+) -> Result<Said, (Halt, Vec<String>)> {
+    let mut stderr = VecDeque::new();
+    let end = ctx.supervisor.run(invocation, guard, |line| {
+        if stderr.len() == TAIL_LINES {
+            stderr.pop_front();
+        }
+        stderr.push_back(cut(&super::events::plain(&line.text), LINE_BYTES_MAX));
+        log.say(line.text.clone());
+    });
+    let end = end.await;
+    let stderr = stderr.into();
+    match end {
+        Ok(exit) => Ok(Said { exit, stderr }),
+        Err(halt) => Err((halt, stderr)),
+    }
+}
+
+/// The derivation of `host`, or how the attempt ends.
+pub async fn evaluate(
+    ctx: &BuildContext,
+    flake: &FlakeRef,
+    host: &Host,
+    stop: &CancellationToken,
+    log: &LogSink,
+) -> Result<StorePath, BuildEnd> {
+    // The deadline starts with the slot: waiting for it is no fault of the flake.
+    let slot = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(BuildEnd::Stopped),
+        slot = ctx.eval_slots.acquire() => slot,
+    };
+    let guard = Guard { stop: stop.clone(), deadline: Instant::now() + ctx.limits.eval_wall };
+    let call = call(ctx, &ctx.nix.eval_drv_path(flake, host), &guard, log).await;
+    let (exit, stderr, timed_out) = match call {
+        Ok(said) => (said.exit, said.stderr, false),
+        Err((Halt::Deadline, stderr)) => (Exit::default(), stderr, true),
+        Err((halt, _)) => return Err(halted(&halt, "evaluate")),
+    };
+    let stopped = stop.is_cancelled();
+    let seen = Evaluated { stopped, timed_out, exit: exit.code, stderr: &stderr };
+    let end = match classify::evaluated(&seen) {
+        EvalEnd::Answered => {
+            let drv = exit.text().and_then(StorePath::parse_drv);
+            drv.ok_or_else(|| no_derivation(&exit))
+        }
+        EvalEnd::NoAttribute(failure) => {
+            let kind = match has_host(ctx, flake, host, &guard, log).await? {
+                true => FailureKind::EvalFailed,
+                false => FailureKind::MissingHost,
+            };
+            Err(BuildEnd::Failed { kind, failure })
+        }
+        EvalEnd::Over(end) => Err(end),
+    };
+    drop(slot);
+    end
+}
+
+/// Only a plain `false` is a missing host; an answer that cannot be had is none.
+async fn has_host(
+    ctx: &BuildContext,
+    flake: &FlakeRef,
+    host: &Host,
+    guard: &Guard,
+    log: &LogSink,
+) -> Result<bool, BuildEnd> {
+    match call(ctx, &ctx.nix.eval_has_host(flake, host), guard, log).await {
+        // Without any `nixosConfigurations` the call fails in the same words, for the same reason.
+        Ok(said) if !said.exit.success() => {
+            Ok(!said.stderr.iter().any(|line| line.contains("does not provide attribute")))
+        }
+        Ok(said) => Ok(said.exit.text() != Some("false")),
+        Err((Halt::Deadline, _)) => Ok(true),
+        Err((halt, _)) => Err(halted(&halt, "evaluate")),
+    }
+}
+
+/// The flake's `drvPath` can be any string: it never reaches a command line unchecked.
+fn no_derivation(exit: &Exit) -> BuildEnd {
+    let shown = proto::token::shown(&String::from_utf8_lossy(&exit.stdout));
+    let message = format!("toplevel.drvPath is {shown}, not a derivation in /nix/store");
+    let failure = proto::Failure::message(message);
+    BuildEnd::Failed { kind: FailureKind::EvalFailed, failure }
+}

@@ -1,0 +1,15 @@
+//! The Nix side of the worker: command lines, children, what they say and what that means.
+//!
+//! Pure: [`events`], [`watcher`], [`classify`], [`command`]. With IO: [`process`], [`evaluate`],
+//! [`realise`], [`roots`]. Nothing here knows the broker, leases, or why a build is stopped.
+
+pub mod classify;
+pub mod command;
+pub mod evaluate;
+pub mod events;
+mod line;
+mod patterns;
+pub mod process;
+pub mod realise;
+pub mod roots;
+pub mod watcher;

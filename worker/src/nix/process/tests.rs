@@ -1,0 +1,43 @@
+//! Children under the real supervisor.
+
+use std::time::Duration;
+
+use super::*;
+use crate::nix::line::LINE_BYTES_MAX;
+
+pub(crate) fn supervisor() -> Supervisor {
+    let mut words = crate::supervise::tests::supervisor().into_iter();
+    let program = words.next().expect("a program");
+    Supervisor::new(program, words)
+}
+
+fn guard(limit: Duration) -> Guard {
+    Guard { stop: CancellationToken::new(), deadline: Instant::now() + limit }
+}
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn output_is_bounded_and_the_exit_code_comes_through() {
+    let script = "i=0; while [ $i -lt 200 ]; do echo 0123456789; i=$((i+1)); done; \
+         head -c 200000 /dev/zero >&2; echo >&2; printf 'last\\377' >&2; exit 7";
+    let mut call = Invocation::new("/bin/sh", ["-c", script]);
+    call.stdout_bytes_max = 100;
+    let mut lines = Vec::new();
+    let end = supervisor().run(&call, &guard(SOON), |line| lines.push(line.clone())).await;
+    let exit = end.expect("it ends");
+    assert_eq!((exit.code, exit.stdout.len(), exit.stdout_cut), (Some(7), 100, true));
+    let seen: Vec<_> = lines.iter().map(|line| (line.text.len(), line.bytes)).collect();
+    assert_eq!(seen, [(LINE_BYTES_MAX, 200_000), ("last\u{fffd}".len(), 5)]);
+}
+
+#[tokio::test]
+async fn stop_wins_over_the_deadline_and_both_end_the_child() {
+    let call = Invocation::new("/bin/sh", ["-c", "echo up >&2; exec sleep 60"]);
+    let limit = guard(Duration::from_millis(200));
+    let end = supervisor().run(&call, &limit, |_| ()).await;
+    assert!(matches!(end, Err(Halt::Deadline)), "{end:?}");
+    let limit = guard(SOON);
+    let end = supervisor().run(&call, &limit, |_| limit.stop.cancel()).await;
+    assert!(matches!(end, Err(Halt::Stopped)), "{end:?}");
+}

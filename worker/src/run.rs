@@ -1,0 +1,214 @@
+//! `worker run` and `worker standalone`: connects, waits for its consumers, runs the loop, and
+//! leaves in order.
+
+use std::time::Duration;
+
+use bus::{Bus, Endpoint, clock, clock::ServerClock};
+use proto::{Class, Instance, Priority, topology};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::{
+    broker::{Broker, BrokerConfig},
+    build::BuildContext,
+    cli::NatsArgs,
+    config::Config,
+    error::Error,
+    event_loop::{EventLoop, LoopEnd, StopOrder},
+    hands::{Hands, Tools},
+    machine::{Machine, Settings},
+    nix::process::Supervisor,
+    presence::{self, Who},
+    teller::Teller,
+};
+
+/// Pause between two looks for consumers that are not set up yet.
+const SETUP_AGAIN: Duration = Duration::from_secs(2);
+
+/// Time for events and logs to leave after the last job is settled.
+const FLUSH_WAIT: Duration = Duration::from_secs(10);
+
+/// Runs until a stop order; a second one ends at once.
+///
+/// # Errors
+/// See [`Error`]. A broker that is away is none: the worker waits for it.
+pub async fn run(
+    config: Config,
+    nats: &NatsArgs,
+    stop: mpsc::Receiver<StopOrder>,
+) -> Result<(), Error> {
+    let endpoint = endpoint(&config, nats);
+    work(config, endpoint, false, stop).await
+}
+
+/// Starts a private broker, sets it up, and runs on it.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn standalone(
+    config: Config,
+    broker: BrokerConfig,
+    stop: mpsc::Receiver<StopOrder>,
+) -> Result<(), Error> {
+    let tasks = TaskTracker::new();
+    let broker = Broker::start(&broker, &Supervisor::this_program(), &tasks).await?;
+    let nats = NatsArgs { nats_url: Some(broker.url().to_owned()), ..NatsArgs::default() };
+    let endpoint = Endpoint { nkey_file: None, ca_file: None, ..endpoint(&config, &nats) };
+    let worked = match set_up(&config, &endpoint).await {
+        Ok(()) => work(config, endpoint, true, stop).await,
+        Err(error) => Err(error),
+    };
+    broker.stop().await;
+    worked
+}
+
+/// What `producer setup` does on a broker of one's own; changes of an operator are left alone.
+async fn set_up(config: &Config, endpoint: &Endpoint) -> Result<(), Error> {
+    let bus = Bus::connect(endpoint).await?;
+    let defaults = topology::CLASSES_DEFAULT.iter().filter_map(|class| class.parse().ok());
+    let mut classes: Vec<Class> = config.classes.iter().cloned().chain(defaults).collect();
+    classes.sort();
+    classes.dedup();
+    let choices = topology::Choices { replicas: 1, classes, ack_wait: topology::ACK_WAIT_DEFAULT };
+    let done = bus.reconcile(&choices, false).await?;
+    for created in &done.created {
+        info!("created {created}");
+    }
+    for drift in &done.drift {
+        warn!("left as it is: {drift}");
+    }
+    bus.close().await;
+    Ok(())
+}
+
+fn endpoint(config: &Config, nats: &NatsArgs) -> Endpoint {
+    let file = &config.nats;
+    let url = nats.nats_url.clone().or_else(|| file.url.clone());
+    Endpoint {
+        url: url.unwrap_or_else(|| bus::URL_DEFAULT.to_owned()),
+        nkey_file: nats.nkey_file.clone().or_else(|| file.nkey_file.clone()),
+        ca_file: nats.ca_file.clone().or_else(|| file.ca_file.clone()),
+        name: format!("nbp-worker-{}", config.name),
+        patience: None,
+    }
+}
+
+async fn work(
+    config: Config,
+    endpoint: Endpoint,
+    standalone: bool,
+    mut stop: mpsc::Receiver<StopOrder>,
+) -> Result<(), Error> {
+    let context = prepare(&config)?;
+    let connected = tokio::select! {
+        connected = connect(&config, &endpoint) => connected?,
+        Some(StopOrder) = stop.recv() => {
+            info!("told to stop before the broker was there");
+            return Ok(());
+        }
+    };
+    let (bus, lease) = connected;
+    let instance = Instance(uuid::Uuid::now_v7());
+    let settings = settings(&config, instance, lease, standalone);
+    let machine = Machine::new(settings);
+    let who = Who {
+        worker: config.name.clone(),
+        instance,
+        classes: config.classes.clone(),
+        slots: config.slots,
+        since: clock::now(),
+    };
+    let mut clock = ServerClock::default();
+    if let Some(sample) = presence::put(&bus, &who.presence(&machine)).await {
+        clock.observe(sample.sent, sample.answered, sample.stored);
+    }
+    let (news, logs) = (TaskTracker::new(), TaskTracker::new());
+    let teller = Teller::start(bus.clone(), &news);
+    let tools = Tools {
+        bus: bus.clone(),
+        context,
+        worker: config.name.clone(),
+        log_keep_max: config.log_keep_max,
+        teller,
+        logs: logs.clone(),
+    };
+    let hands = Hands::new(tools);
+    info!(worker = %config.name, slots = config.slots, "ready for jobs");
+    let event_loop =
+        EventLoop { bus: bus.clone(), machine, hands, who, clock, start: Instant::now() };
+    let ended = event_loop.run(stop).await?;
+    if ended == LoopEnd::Drained {
+        news.close();
+        logs.close();
+        let flushed = async { tokio::join!(news.wait(), logs.wait()) };
+        if timeout(FLUSH_WAIT, flushed).await.is_err() {
+            warn!("some events or log lines could not be told in time");
+        }
+        bus.close().await;
+    }
+    info!(?ended, "stopped");
+    Ok(())
+}
+
+/// Connects and waits until all consumers of the worker's classes are there; gives the lease.
+async fn connect(config: &Config, endpoint: &Endpoint) -> Result<(Bus, Duration), Error> {
+    let bus = Bus::connect(endpoint).await?;
+    let mut told = false;
+    loop {
+        match lease(&bus, &config.classes).await {
+            Ok(lease) => return Ok((bus, lease)),
+            Err(error) if error.transient() => {
+                if !told {
+                    warn!("not set up yet, waiting: {error}");
+                    told = true;
+                }
+                sleep(SETUP_AGAIN).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The shortest `ack_wait` of the consumers, which `setup` makes all the same.
+async fn lease(bus: &Bus, classes: &[Class]) -> Result<Duration, bus::Error> {
+    let mut shortest = Duration::MAX;
+    for class in classes {
+        for priority in Priority::ALL {
+            let name = topology::consumer_name(class, priority);
+            shortest = shortest.min(bus.ack_wait(&name).await?);
+        }
+    }
+    Ok(shortest)
+}
+
+fn settings(config: &Config, instance: Instance, lease: Duration, standalone: bool) -> Settings {
+    Settings {
+        worker: config.name.clone(),
+        instance,
+        classes: config.classes.clone(),
+        slots: config.slots,
+        lease,
+        attempts_max: config.retry.max_attempts,
+        retry_delay_min: config.retry.delay_min,
+        retry_delay_max: config.retry.delay_max,
+        drain_timeout: config.drain_timeout,
+        orphan_grace: config.orphan_grace,
+        standalone,
+        seed: fastrand::u64(..),
+    }
+}
+
+fn prepare(config: &Config) -> Result<BuildContext, Error> {
+    let context = BuildContext::new(config, Supervisor::this_program());
+    let context =
+        context.map_err(|source| Error::Folder { path: config.state_dir.clone(), source })?;
+    // What a former life held in use is in use no more.
+    if let Err(error) = context.roots.forget_in_use() {
+        warn!("roots of a former life stay: {error}");
+    }
+    Ok(context)
+}
