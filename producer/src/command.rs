@@ -1,0 +1,7 @@
+//! One file per command: its arguments and what it does with them.
+
+pub(crate) mod logs;
+pub(crate) mod setup;
+pub(crate) mod status;
+pub(crate) mod submit;
+pub(crate) mod watch;

@@ -1,0 +1,80 @@
+//! `producer status`: one look at every host of a run, or of a commit.
+
+use std::collections::BTreeSet;
+
+use bus::Bus;
+use proto::{Class, ExitCode, JobKey, Repo, Revision, RunId, RunRecord};
+
+use crate::{
+    context::Context,
+    error::Error,
+    render::{self, Report},
+    runs, snapshot,
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The run; without it the newest of this identity
+    #[arg(value_name = "RUN", conflicts_with = "repo")]
+    run: Option<RunId>,
+    /// The newest run of this repository; with --rev, every host anybody asked for
+    #[arg(long)]
+    repo: Option<Repo>,
+    /// The commit, 40 hex digits
+    #[arg(long, value_name = "SHA", requires = "repo")]
+    rev: Option<Revision>,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Error> {
+    let bus = context.connect().await?;
+    let text = match (args.run, args.repo, args.rev) {
+        (_, Some(repo), Some(revision)) => of_commit(&bus, &repo, &revision, context).await?,
+        (Some(run), _, _) => of_run(&bus, runs::by_id(&bus, run).await?, context).await?,
+        (None, Some(repo), None) => {
+            let of = format!(" of repo {repo}");
+            let run = runs::newest(&bus, &of, |run| run.repo == repo).await?;
+            of_run(&bus, run, context).await?
+        }
+        (None, None, _) => {
+            let run = runs::newest(&bus, "", |_| true).await?;
+            of_run(&bus, run, context).await?
+        }
+    };
+    context.console.data(&text)?;
+    bus.close().await;
+    Ok(ExitCode::Done)
+}
+
+async fn of_run(bus: &Bus, run: RunRecord, context: &Context<'_>) -> Result<String, Error> {
+    let jobs = run.jobs().map(|(job, class)| (job, class.clone())).collect();
+    let hosts = snapshot::read(bus, jobs, &snapshot::workers(bus).await?).await?;
+    Ok(rendered(&Report::of_run(&run, &hosts), context))
+}
+
+/// Without a run nobody says which hosts are expected: these are all that were asked for.
+async fn of_commit(
+    bus: &Bus,
+    repo: &Repo,
+    revision: &Revision,
+    context: &Context<'_>,
+) -> Result<String, Error> {
+    let commit = format!("{repo}.{revision}");
+    let filter = format!("{commit}.*");
+    let mut keys: BTreeSet<String> = bus.requests().keys(&filter).await?.into_iter().collect();
+    keys.extend(bus.results().keys(&filter).await?);
+    let mut jobs: Vec<(JobKey, Class)> = Vec::new();
+    for job in keys.iter().filter_map(|key| key.parse::<JobKey>().ok()) {
+        let class = context.config.class_of(repo, &job.host).map_err(Error::HostClass)?;
+        jobs.push((job, class));
+    }
+    if jobs.is_empty() {
+        return Err(Error::UnknownRevision(commit));
+    }
+    let hosts = snapshot::read(bus, jobs, &snapshot::workers(bus).await?).await?;
+    let report = Report { run: None, repo, revision, git_ref: None, hosts: &hosts };
+    Ok(rendered(&report, context))
+}
+
+fn rendered(report: &Report<'_>, context: &Context<'_>) -> String {
+    if context.json { render::json::report(report) } else { render::text::report(report) }
+}

@@ -1,0 +1,183 @@
+//! `producer submit`: records what is expected of a commit, then asks for each host of it.
+//!
+//! Every step can be done again: a submit that was killed anywhere is completed by another one.
+
+use std::collections::BTreeSet;
+
+use bus::{Asked, Bus};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use proto::{Class, ExitCode, Host, JobKey, Priority, Repo, Revision, RunId, RunRecord, V1};
+use settings::{Branch, HostGlob, Span};
+use uuid::Uuid;
+
+use crate::{
+    context::Context,
+    error::Error,
+    expected::{self, Expected, Wanted},
+    follow,
+    outage::retried,
+    render::{self, Report},
+    snapshot,
+    view::HostStatus,
+};
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("which").args(["hosts", "all"]).required(true))]
+#[command(group = clap::ArgGroup::new("commit").args(["git_ref", "rev"]).required(true)
+    .multiple(true))]
+pub(crate) struct Args {
+    /// Hosts to build: names in nixosConfigurations
+    #[arg(value_name = "HOST")]
+    hosts: Vec<Host>,
+    /// Build every host of the flake
+    #[arg(long)]
+    all: bool,
+    /// Leave out hosts that match; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<HostGlob>,
+    /// The repository, as the configs name it
+    #[arg(long)]
+    repo: Repo,
+    /// The branch; without --rev it is resolved once, to the commit it is at now
+    #[arg(long = "ref", id = "git_ref", value_name = "BRANCH")]
+    git_ref: Option<Branch>,
+    /// The commit, 40 hex digits
+    #[arg(long, value_name = "SHA")]
+    rev: Option<Revision>,
+    /// How urgent: high, normal or low
+    #[arg(long, default_value_t = Priority::Normal)]
+    priority: Priority,
+    /// Build again, whatever is known
+    #[arg(long)]
+    force: bool,
+    /// Wait until every host has ended
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait
+    #[arg(long, default_value = "2h", value_name = "DURATION")]
+    timeout: Span,
+}
+
+/// Asks in flight at once.
+const ASKS_AT_ONCE: usize = 8;
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Error> {
+    let wanted = Wanted {
+        repo: &args.repo,
+        hosts: &args.hosts,
+        exclude: &args.exclude,
+        branch: args.git_ref.as_ref(),
+        revision: args.rev.as_ref(),
+    };
+    // Both fail at once where they can: evaluating a flake may take minutes.
+    if wanted.needs_repo() {
+        context.config.repo(wanted.repo)?;
+    }
+    let bus = context.connect().await?;
+    let expected = expected::expected(wanted, &context.config, context.console).await?;
+    refuse_unserved(&bus, expected.hosts.values()).await?;
+    let run = record(&args, expected, &bus);
+    retried(|| bus.record_run(&run)).await?;
+    announce(&run, args.wait, context)?;
+    let known = ask_all(&bus, &run).await?;
+    let hosts = said_of_known(&bus, &run, known, context).await?;
+    let (hosts, code) = if args.wait {
+        let (hosts, end) =
+            follow::follow(&bus, &run, Some(args.timeout.0), context.console).await?;
+        let code = follow::exit_code(&hosts, end);
+        (hosts, code)
+    } else {
+        (hosts, ExitCode::Done)
+    };
+    let report = Report::of_run(&run, &hosts);
+    if context.json {
+        context.console.data(&render::json::report(&report))?;
+    } else if args.wait {
+        context.console.data(&render::text::report(&report))?;
+    }
+    bus.close().await;
+    Ok(code)
+}
+
+/// A job of a class that has no consumer would wait for ever.
+async fn refuse_unserved(bus: &Bus, classes: impl Iterator<Item = &Class>) -> Result<(), Error> {
+    let mut unserved = Vec::new();
+    for class in classes.collect::<BTreeSet<_>>() {
+        if !bus.missing_consumers(class).await?.is_empty() {
+            unserved.push(class.to_string());
+        }
+    }
+    match unserved.is_empty() {
+        true => Ok(()),
+        false => Err(Error::MissingConsumers { classes: unserved.join(",") }),
+    }
+}
+
+fn record(args: &Args, expected: Expected, bus: &Bus) -> RunRecord {
+    let Expected { revision, git_ref, hosts, excluded } = expected;
+    RunRecord {
+        v: V1,
+        run: RunId(Uuid::now_v7()),
+        by: bus.identity().clone(),
+        at: bus::clock::now(),
+        repo: args.repo.clone(),
+        revision,
+        git_ref,
+        hosts,
+        excluded,
+        priority: args.priority,
+        force: args.force,
+    }
+}
+
+/// Said before the first ask, so that a submit that is killed can be taken up by `watch`. It is
+/// data only where no report follows that has it too.
+fn announce(run: &RunRecord, wait: bool, context: &mut Context<'_>) -> Result<(), Error> {
+    let line = render::text::announcement(run);
+    if context.json || wait {
+        context.console.say(&line);
+    } else {
+        context.console.data(&(line + "\n"))?;
+    }
+    if !run.excluded.is_empty() {
+        let names: Vec<&str> = run.excluded.iter().map(Host::as_str).collect();
+        context.console.say(&format!("left out: {}", names.join(", ")));
+    }
+    context.console.say(&format!("follow it with `producer watch {}`", run.run));
+    Ok(())
+}
+
+/// Asks for every host; gives those that a finished failure answers.
+async fn ask_all(bus: &Bus, run: &RunRecord) -> Result<BTreeSet<JobKey>, Error> {
+    let asks = run.jobs().map(|(job, class)| async move {
+        let ask = bus::ask_of(run, class);
+        let asked = retried(|| bus.ask(&job, &ask)).await?;
+        tracing::info!(%job, ?asked, "asked");
+        Ok::<_, bus::Error>((asked == Asked::FromRecord).then_some(job))
+    });
+    let known: Vec<Option<JobKey>> =
+        stream::iter(asks).buffer_unordered(ASKS_AT_ONCE).try_collect().await?;
+    Ok(known.into_iter().flatten().collect())
+}
+
+/// Reads how the hosts stand, and says of which the answer was there before.
+async fn said_of_known(
+    bus: &Bus,
+    run: &RunRecord,
+    known: BTreeSet<JobKey>,
+    context: &Context<'_>,
+) -> Result<Vec<HostStatus>, Error> {
+    let jobs: Vec<_> = run.jobs().map(|(job, class)| (job, class.clone())).collect();
+    let read = || async {
+        let workers = snapshot::workers(bus).await?;
+        snapshot::read(bus, jobs.clone(), &workers).await
+    };
+    let hosts = retried(read).await?;
+    let now = bus::clock::now();
+    for status in hosts.iter().filter(|status| known.contains(&status.job)) {
+        if let Some(line) = render::text::known_since(status, now) {
+            context.console.say(&line);
+        }
+    }
+    Ok(hosts)
+}

@@ -1,0 +1,165 @@
+//! Why a command fails, and the exit code of each reason.
+
+use std::{io, path::PathBuf};
+
+use proto::{ExitCode, Identity, JobKey, Repo, RunId};
+
+use crate::{config::ClassError, flake::FlakeError, git::GitError};
+
+/// A command that failed. Each message goes on after "failed to …".
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The config file cannot be used.
+    #[error("use the configuration: {0}")]
+    Settings(#[from] settings::SettingsError),
+    /// The config file asks for a class that cannot be.
+    #[error("use the config file {}: {source}", path.display())]
+    Class {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<ClassError>,
+    },
+    /// The repository's URL is needed, and nobody said it.
+    #[error("find repo {repo}: {known}")]
+    UnknownRepo {
+        /// Which.
+        repo: Repo,
+        /// What is known instead.
+        known: String,
+    },
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] bus::ConnectError),
+    /// The broker said no, or nothing.
+    #[error("use the broker: {0}")]
+    Bus(#[from] bus::Error),
+    /// The ref was not resolved.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// The flake did not tell its hosts.
+    #[error(transparent)]
+    Flake(#[from] FlakeError),
+    /// Names in the flake that can never be jobs.
+    #[error(
+        "submit all hosts: the flake has names that no job can have; \
+         rename them, or leave them out with --exclude\n  {}", .0.join("\n  ")
+    )]
+    BadNames(Vec<String>),
+    /// A host's class cannot be made.
+    #[error("make the class of a host: {0}")]
+    HostClass(proto::TokenError),
+    /// Nothing is left to build.
+    #[error("find a host to build: {0}")]
+    NoHosts(&'static str),
+    /// Nobody could ever take such a job.
+    #[error(
+        "submit: the broker has no consumer for class {classes}; \
+         run `producer setup --classes {classes}`"
+    )]
+    MissingConsumers {
+        /// The classes, with commas between.
+        classes: String,
+    },
+    /// No such run.
+    #[error("find run {0}: nobody recorded it, or its record contradicts its key")]
+    UnknownRun(RunId),
+    /// This identity has no run that fits.
+    #[error("find a run of {by}{of}: there is none; name a run, or --repo and --rev")]
+    NoRun {
+        /// Whose.
+        by: Identity,
+        /// What it should have had.
+        of: String,
+    },
+    /// Nobody ever asked for it.
+    #[error("find job {0}: nobody asked for it")]
+    UnknownJob(JobKey),
+    /// Nothing is known of a commit.
+    #[error("find a job of {0}: nobody asked for one")]
+    UnknownRevision(String),
+    /// A host that is not one of the run's.
+    #[error("find host {host} in run {run}: it is not one of its hosts")]
+    NotInRun {
+        /// The host.
+        host: proto::Host,
+        /// The run.
+        run: RunId,
+    },
+    /// The attempt's log is not kept.
+    #[error("find the log of attempt {asked} of {job}: {kept} attempts have a kept log")]
+    NoAttempt {
+        /// The number asked for.
+        asked: usize,
+        /// The job.
+        job: JobKey,
+        /// How many there are.
+        kept: usize,
+    },
+    /// stdout failed.
+    #[error("write the output: {0}")]
+    Output(io::Error),
+    /// The runtime did not start.
+    #[error("start the runtime: {0}")]
+    Runtime(io::Error),
+}
+
+impl Error {
+    /// The one place where a failure becomes an exit code.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Settings(_)
+            | Self::Class { .. }
+            | Self::UnknownRepo { .. }
+            | Self::BadNames(_)
+            | Self::HostClass(_)
+            | Self::NoHosts(_)
+            | Self::MissingConsumers { .. }
+            | Self::UnknownRun(_)
+            | Self::NoRun { .. }
+            | Self::UnknownJob(_)
+            | Self::UnknownRevision(_)
+            | Self::NotInRun { .. }
+            | Self::NoAttempt { .. }
+            | Self::Git(GitError::NoSuchRef { .. }) => ExitCode::Usage,
+            Self::Connect(error) if error.is_usage() => ExitCode::Usage,
+            // The rights of an identity are configuration; time does not mend them.
+            Self::Bus(bus::Error::Denied { .. }) => ExitCode::Usage,
+            Self::Flake(FlakeError::Broken { .. }) => ExitCode::Failed,
+            Self::Output(_) if self.is_broken_pipe() => ExitCode::Done,
+            Self::Connect(_)
+            | Self::Bus(_)
+            | Self::Git(GitError::Failed { .. } | GitError::Answer { .. })
+            | Self::Flake(FlakeError::Failed { .. } | FlakeError::Answer { .. })
+            | Self::Output(_)
+            | Self::Runtime(_) => ExitCode::Undecided,
+        }
+    }
+
+    /// The reader of stdout has seen enough.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_has_its_exit_code() {
+        let check = |error: Error, code: u8| assert_eq!(error.exit_code().code(), code, "{error}");
+        let subject = || "s".to_owned();
+        check(Error::NoHosts("none"), 2);
+        check(Error::BadNames(vec!["x".into()]), 2);
+        check(Error::Bus(bus::Error::Denied { operation: "put", subject: subject() }), 2);
+        check(Error::Bus(bus::Error::NoAnswer { operation: "put", subject: subject() }), 3);
+        let away = bus::ConnectError::Unreachable { url: subject(), reason: subject() };
+        check(Error::Connect(away), 3);
+        check(Error::Connect(bus::ConnectError::Seed { path: "s".into() }), 2);
+        check(Error::Output(io::ErrorKind::BrokenPipe.into()), 0);
+        check(Error::Output(io::ErrorKind::StorageFull.into()), 3);
+        check(Error::Flake(FlakeError::Broken { message: subject() }), 1);
+        check(Error::Flake(FlakeError::Failed { message: subject() }), 3);
+    }
+}

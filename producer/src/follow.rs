@@ -1,0 +1,206 @@
+//! Following a run to its end. Leaving it cancels nothing.
+//!
+//! A change of a record is a hint to read again from the leader; a slow poll catches what no hint
+//! came for. A host that has ended counts as ended: a later asking of somebody else is not ours.
+
+use std::time::Duration;
+
+use bus::Bus;
+use futures_util::{StreamExt as _, stream};
+use proto::{ExitCode, Presence, RunRecord, subject, topology::Bucket};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+
+use crate::{
+    console::Console,
+    error::Error,
+    outage::Outage,
+    progress::{Progress, standing},
+    snapshot,
+    view::{self, HostStatus, Queue, Stand},
+};
+
+/// How the following ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Every host has ended.
+    Complete,
+    /// The caller's time was up.
+    TimedOut,
+    /// The person left.
+    Left,
+}
+
+/// Between two looks at every host that has not ended.
+const POLL: Duration = Duration::from_secs(5);
+/// Between two signs of life.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// Between two sweeps of one's own run (DESIGN 5.12).
+const HEAL: Duration = Duration::from_secs(120);
+/// Jobs swept at once.
+const HEALS_AT_ONCE: usize = 8;
+
+/// What moves it.
+enum Event {
+    Poked(Option<String>),
+    Poll,
+    Heartbeat,
+    Heal,
+}
+
+struct Follow<'a> {
+    bus: &'a Bus,
+    run: &'a RunRecord,
+    hosts: Vec<HostStatus>,
+    workers: Vec<Presence>,
+    outage: Outage,
+    looked: bool,
+    progress: Progress<'a>,
+}
+
+/// Follows `run` until every host has ended, for `limit` at most.
+pub(crate) async fn follow(
+    bus: &Bus,
+    run: &RunRecord,
+    limit: Option<Duration>,
+    console: &Console,
+) -> Result<(Vec<HostStatus>, End), Error> {
+    let unseen = |(job, class): (proto::JobKey, &proto::Class)| {
+        let stand = Stand::Queued(Queue::Served);
+        HostStatus { job, class: class.clone(), attempt: None, stand }
+    };
+    let mut follow = Follow {
+        bus,
+        run,
+        hosts: run.jobs().map(unseen).collect(),
+        workers: Vec::new(),
+        outage: Outage::default(),
+        looked: false,
+        progress: Progress::on(console),
+    };
+    let time_is_up = async {
+        match limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    let end = tokio::select! {
+        done = follow.until_complete() => done.map(|()| End::Complete)?,
+        () = time_is_up => End::TimedOut,
+        _ = tokio::signal::ctrl_c() => End::Left,
+    };
+    let Follow { hosts, progress, .. } = follow;
+    drop(progress);
+    match end {
+        End::Complete => {}
+        End::TimedOut => console.say(&format!("time is up: {}", standing(&hosts))),
+        End::Left => console.say(&format!(
+            "left; the builds go on, and `producer watch {}` takes it up again",
+            run.run
+        )),
+    }
+    Ok((hosts, end))
+}
+
+/// The exit code of a command that waited.
+pub(crate) fn exit_code(hosts: &[HostStatus], end: End) -> ExitCode {
+    match end {
+        End::Complete => view::tally(hosts).exit_code(),
+        End::TimedOut | End::Left => ExitCode::Undecided,
+    }
+}
+
+impl Follow<'_> {
+    async fn until_complete(&mut self) -> Result<(), Error> {
+        let keys = format!("{}.{}.*", self.run.repo, self.run.revision);
+        let mut pokes = self.bus.pokes(&subject::kv(Bucket::Results.name(), &keys)).await?;
+        let (mut poll, mut heal) = (interval(POLL), interval(HEAL));
+        let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+        for every in [&mut poll, &mut heal, &mut heartbeat] {
+            every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        while !view::tally(&self.hosts).complete() {
+            let event = tokio::select! {
+                // The first poll comes before the first sweep, which goes by what it found.
+                biased;
+                _ = poll.tick() => Event::Poll,
+                _ = heal.tick() => Event::Heal,
+                _ = heartbeat.tick() => Event::Heartbeat,
+                poked = pokes.next() => Event::Poked(poked),
+            };
+            match event {
+                Event::Poll => self.look_at_all().await?,
+                Event::Poked(Some(key)) => self.look_at(&key).await?,
+                // The client is closed. The poll finds out what that means.
+                Event::Poked(None) => tokio::time::sleep(POLL).await,
+                Event::Heal => self.heal().await,
+                Event::Heartbeat => self.progress.heartbeat(&self.hosts),
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_at_all(&mut self) -> Result<(), Error> {
+        // Who is alive only explains a queue: without an answer the last one stands.
+        if let Ok(workers) = snapshot::workers(self.bus).await {
+            self.workers = workers;
+        }
+        let open = self.hosts.iter().enumerate().filter(|(_, status)| status.finished().is_none());
+        self.refresh(open.map(|(at, _)| at).collect()).await
+    }
+
+    async fn look_at(&mut self, poked: &str) -> Result<(), Error> {
+        let key = subject::kv_key(Bucket::Results.name(), poked);
+        let of_key = |status: &HostStatus| {
+            status.finished().is_none() && key == Some(status.job.to_string().as_str())
+        };
+        let at: Vec<usize> = self.hosts.iter().position(of_key).into_iter().collect();
+        self.refresh(at).await
+    }
+
+    async fn refresh(&mut self, which: Vec<usize>) -> Result<(), Error> {
+        let job = |at: &usize| (self.hosts[*at].job.clone(), self.hosts[*at].class.clone());
+        let jobs = which.iter().map(job).collect();
+        let read = snapshot::read(self.bus, jobs, &self.workers).await;
+        let (read, change) = self.outage.pass(read)?;
+        if let Some(change) = change {
+            self.progress.say(change.text());
+        }
+        let Some(read) = read else { return Ok(()) };
+        for (at, after) in which.into_iter().zip(read) {
+            let before = std::mem::replace(&mut self.hosts[at], after);
+            let after = &self.hosts[at];
+            if self.looked && before.phrase() != after.phrase() {
+                self.progress.changed(&before, after);
+            }
+        }
+        if !std::mem::replace(&mut self.looked, true) {
+            self.progress.heartbeat(&self.hosts);
+        }
+        self.progress.show(&self.hosts);
+        Ok(())
+    }
+
+    /// Puts back what a crash of a submit or a lost message left undone. Best effort: whether the
+    /// broker answers is told by the looks.
+    async fn heal(&self) {
+        if self.run.by != *self.bus.identity() {
+            return;
+        }
+        let open = self.hosts.iter().filter(|status| status.finished().is_none());
+        let heals = open.map(|status| async {
+            let healed = match status.stand {
+                Stand::Queued(Queue::Unasked) => {
+                    let ask = bus::ask_of(self.run, &status.class);
+                    self.bus.ask(&status.job, &ask).await.map(|_| true)
+                }
+                _ => self.bus.heal(&status.job).await,
+            };
+            match healed {
+                Ok(true) => tracing::info!(job = %status.job, "queued again"),
+                Ok(false) => {}
+                Err(error) => tracing::info!(job = %status.job, "not swept: {error}"),
+            }
+        });
+        stream::iter(heals).buffer_unordered(HEALS_AT_ONCE).collect::<Vec<()>>().await;
+    }
+}

@@ -1,0 +1,43 @@
+//! `producer`: asks the pool for builds and shows what became of them.
+//!
+//! It writes wishes and runs, and reads everything else. It never writes a fact about a job, and it
+//! never builds: what it knows of a flake are the names and systems of its hosts.
+
+mod cli;
+mod command;
+mod config;
+mod console;
+mod context;
+mod error;
+mod expected;
+mod flake;
+mod follow;
+mod git;
+mod outage;
+mod process;
+mod progress;
+mod render;
+mod runs;
+mod snapshot;
+mod tail;
+mod view;
+
+pub use cli::Cli;
+pub use console::Console;
+pub use error::Error;
+
+use proto::ExitCode;
+
+use crate::{cli::Command, context::Context};
+
+/// Carries out one command. The exit code of a command that worked still tells what it found.
+pub async fn run(cli: Cli, console: &mut Console) -> Result<ExitCode, Error> {
+    let mut context = Context::new(cli.global, console)?;
+    match cli.command {
+        Command::Setup(args) => command::setup::run(args, &mut context).await,
+        Command::Submit(args) => command::submit::run(args, &mut context).await,
+        Command::Status(args) => command::status::run(args, &mut context).await,
+        Command::Watch(args) => command::watch::run(args, &mut context).await,
+        Command::Logs(args) => command::logs::run(args, &mut context).await,
+    }
+}

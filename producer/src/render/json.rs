@@ -1,0 +1,162 @@
+//! `--json` of submit, status and watch: one object, its shape fixed by DESIGN section 8.
+
+use proto::{Class, Host, JobKey, Outcome, Repo, Revision, RunId, Tally, WorkerName};
+use serde::Serialize;
+
+use crate::{
+    render::Report,
+    view::{self, HostStatus, Stand},
+};
+
+#[derive(Serialize)]
+struct Object<'a> {
+    run: Option<RunId>,
+    repo: &'a Repo,
+    rev: &'a Revision,
+    #[serde(rename = "ref")]
+    git_ref: Option<&'a str>,
+    hosts: Vec<HostObject<'a>>,
+    summary: Tally,
+}
+
+#[derive(Serialize)]
+struct HostObject<'a> {
+    host: &'a Host,
+    class: &'a Class,
+    job: &'a JobKey,
+    state: &'static str,
+    phase: Option<&'static str>,
+    attempt: Option<usize>,
+    worker: Option<&'a WorkerName>,
+    outcome: Option<&'static str>,
+    drv_path: Option<&'a str>,
+    out_path: Option<&'a str>,
+    queue_ms: Option<u64>,
+    build_ms: Option<u64>,
+    reused: bool,
+    failure: Option<FailureObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct FailureObject<'a> {
+    class: &'static str,
+    message: &'a str,
+    drv: Option<&'a str>,
+    log_tail: &'a [String],
+}
+
+/// The object, on one line.
+pub(crate) fn report(report: &Report<'_>) -> String {
+    let object = Object {
+        run: report.run,
+        repo: report.repo,
+        rev: report.revision,
+        git_ref: report.git_ref,
+        hosts: report.hosts.iter().map(host).collect(),
+        summary: view::tally(report.hosts),
+    };
+    line(&object)
+}
+
+/// One value on one line.
+pub(crate) fn line(value: &impl Serialize) -> String {
+    let json = serde_json::to_string(value).expect("text, numbers and lists always serialize");
+    json + "\n"
+}
+
+fn host(status: &HostStatus) -> HostObject<'_> {
+    let built = match status.outcome() {
+        Some(Outcome::Built(built)) => Some(built),
+        _ => None,
+    };
+    let phase = match &status.stand {
+        Stand::Running { running, .. } => Some(running.phase.name()),
+        _ => None,
+    };
+    HostObject {
+        host: &status.job.host,
+        class: &status.class,
+        job: &status.job,
+        state: status.state(),
+        phase,
+        attempt: status.attempt,
+        worker: status.worker(),
+        outcome: status.outcome().map(Outcome::name),
+        drv_path: built.map(|built| built.drv_path.as_str()),
+        out_path: built.map(|built| built.out_path.as_str()),
+        queue_ms: status.finished().map(|finished| finished.queue_ms),
+        build_ms: status.finished().map(|finished| finished.build_ms),
+        reused: built.is_some_and(|built| built.reused),
+        failure: status.outcome().and_then(failure),
+    }
+}
+
+fn failure(outcome: &Outcome) -> Option<FailureObject<'_>> {
+    let (class, failure) = match outcome {
+        Outcome::Failed { kind, failure } => (kind.name(), failure),
+        Outcome::InfraFailed { kind, failure } => (kind.name(), failure),
+        Outcome::Built(_) | Outcome::Cancelled | Outcome::Superseded => return None,
+    };
+    let (message, drv) = (failure.message.as_str(), failure.drv.as_deref());
+    Some(FailureObject { class, message, drv, log_tail: &failure.log_tail })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::view::{Queue, tests::*};
+
+    #[test]
+    fn the_object_has_the_shape_that_scripts_rely_on() {
+        let end = |outcome| Stand::Finished(Box::new(finished(outcome)));
+        let proto::State::Running(running) = running() else { panic!("a running state") };
+        let hosts = [
+            status("a", Some(1), end(built(true))),
+            status("b", Some(2), end(failed())),
+            status("c", Some(1), Stand::Running { running, silent: None }),
+            status("d", None, Stand::Queued(Queue::Served)),
+        ];
+        let job = job("a");
+        let run = Some(RunId(Uuid::nil()));
+        let (repo, revision) = (&job.repo, &job.revision);
+        let shown = super::report(&Report {
+            run,
+            repo,
+            revision,
+            git_ref: Some("refs/heads/m"),
+            hosts: &hosts,
+        });
+        assert!(shown.ends_with("}\n") && shown.lines().count() == 1);
+        let shown: Value = serde_json::from_str(&shown).expect("JSON");
+        let class = "x86_64-linux";
+        let job = |host: &str| format!("nixos-servers.{REV}.{host}");
+        let drv = "/nix/store/0000000000000000000000000000000a-nginx-1.27.drv";
+        let expected = json!({
+            "run": Uuid::nil(), "repo": "nixos-servers", "rev": REV, "ref": "refs/heads/m",
+            "hosts": [
+                {"host": "a", "class": class, "job": job("a"), "state": "finished", "phase": null,
+                 "attempt": 1, "worker": "w1", "outcome": "built",
+                 "drv_path": "/nix/store/y-web.drv", "out_path": "/nix/store/x-web",
+                 "queue_ms": 1500, "build_ms": 62000, "reused": true, "failure": null},
+                {"host": "b", "class": class, "job": job("b"), "state": "finished", "phase": null,
+                 "attempt": 2, "worker": "w1", "outcome": "build-failed", "drv_path": null,
+                 "out_path": null, "queue_ms": 1500, "build_ms": 62000, "reused": false,
+                 "failure": {"class": "build-failed", "message": "builder for nginx failed",
+                             "drv": drv, "log_tail": ["cc: \u{1b}[31mno\u{1b}[0m"]}},
+                {"host": "c", "class": class, "job": job("c"), "state": "running",
+                 "phase": "evaluate", "attempt": 1, "worker": "w1", "outcome": null,
+                 "drv_path": null, "out_path": null, "queue_ms": null, "build_ms": null,
+                 "reused": false, "failure": null},
+                {"host": "d", "class": class, "job": job("d"), "state": "queued", "phase": null,
+                 "attempt": null, "worker": null, "outcome": null, "drv_path": null,
+                 "out_path": null, "queue_ms": null, "build_ms": null, "reused": false,
+                 "failure": null},
+            ],
+            "summary": {"expected": 4, "finished": 2, "built": 1, "failed": 1, "undecided": 0},
+        });
+        assert_eq!(shown, expected);
+    }
+}

@@ -1,0 +1,219 @@
+//! Tables and lines for people. Whatever came over the wire is made plain before it is shown.
+
+use std::time::Duration;
+
+use proto::{Finished, Outcome, RunRecord, Tally, Timestamp};
+use telemetry::plain;
+
+use crate::{
+    render::{Report, log::short_name},
+    view::{self, HostStatus, Stand},
+};
+
+/// Lines of a failed build's log in the table; `producer logs` has them all.
+const TAIL_LINES: usize = 10;
+
+/// The table of hosts, the failures below it, and the totals.
+pub(crate) fn report(report: &Report<'_>) -> String {
+    let mut text = heading(report, report.hosts.len()) + "\n\n";
+    let head = ["HOST", "STATE", "ATTEMPT", "WORKER", "QUEUE", "BUILD"].map(String::from);
+    let rows: Vec<[String; 6]> =
+        std::iter::once(head).chain(report.hosts.iter().map(row)).collect();
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for row in &rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    for status in report.hosts {
+        text.push_str(&failure(status));
+    }
+    text.push_str(&format!("\n{}\n", totals(&view::tally(report.hosts))));
+    text
+}
+
+/// `run <uuid>: 16 hosts of nixos-servers at 0123456789ab (refs/heads/master)`
+pub(crate) fn announcement(run: &RunRecord) -> String {
+    heading(&Report::of_run(run, &[]), run.hosts.len())
+}
+
+fn heading(report: &Report<'_>, hosts: usize) -> String {
+    let run = report.run.map(|run| format!("run {run}: ")).unwrap_or_default();
+    let git_ref = report.git_ref.map(|it| format!(" ({})", plain(it))).unwrap_or_default();
+    let (hosts, repo, rev) = (counted(hosts), report.repo, report.revision.short());
+    format!("{run}{hosts} of {repo} at {rev}{git_ref}")
+}
+
+/// `3 hosts: 1 built, 1 failed, 1 not finished`
+pub(crate) fn totals(tally: &Tally) -> String {
+    let open = tally.expected - tally.finished;
+    let parts = [
+        (tally.built, "built"),
+        (tally.failed, "failed"),
+        (tally.undecided, "undecided"),
+        (open, "not finished"),
+    ];
+    let parts = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
+    let parts: Vec<_> = parts.collect();
+    let none = if parts.is_empty() { "nothing to build" } else { "" };
+    format!("{}: {none}{}", counted(tally.expected), parts.join(", "))
+}
+
+/// What a host came to, on one line: `web: built in 3.2s on w1`.
+pub(crate) fn came_to(status: &HostStatus) -> String {
+    let mut line = plain(&status.phrase()).into_owned();
+    if let Some(finished) = status.finished() {
+        line.push_str(&how_long(finished));
+        if let Some(failure) = finished.outcome.failure() {
+            line.push_str(&format!(": {}", plain(&failure.message)));
+        }
+    }
+    line
+}
+
+/// An answer that was there before anybody built: `known since 3h 2m; --force builds again`.
+pub(crate) fn known_since(status: &HostStatus, now: Timestamp) -> Option<String> {
+    let finished = status.finished()?;
+    let (host, outcome) = (&status.job.host, finished.outcome.name());
+    let age = short(now.since(finished.at));
+    Some(format!("{host}: {outcome}, known since {age}; --force builds again"))
+}
+
+/// A duration in the two units that matter.
+pub(crate) fn short(duration: Duration) -> String {
+    let (ms, s) = (duration.as_millis(), duration.as_secs());
+    match s {
+        0 => format!("{ms}ms"),
+        1..60 => format!("{}.{}s", s, ms % 1000 / 100),
+        60..3600 => format!("{}m {}s", s / 60, s % 60),
+        3600..86_400 => format!("{}h {}m", s / 3600, s % 3600 / 60),
+        _ => format!("{}d {}h", s / 86_400, s % 86_400 / 3600),
+    }
+}
+
+/// `1 host`, `2 hosts`.
+fn counted(hosts: usize) -> String {
+    format!("{hosts} host{}", if hosts == 1 { "" } else { "s" })
+}
+
+fn how_long(finished: &Finished) -> String {
+    let Some(worker) = &finished.worker else { return String::new() };
+    format!(" in {} on {worker}", short(Duration::from_millis(finished.build_ms)))
+}
+
+fn row(status: &HostStatus) -> [String; 6] {
+    let none = || "-".to_owned();
+    let time = |ms: fn(&Finished) -> u64| {
+        let finished = status.finished().filter(|finished| finished.worker.is_some());
+        finished.map_or_else(none, |finished| short(Duration::from_millis(ms(finished))))
+    };
+    let state = match &status.stand {
+        Stand::Running { running, silent } => {
+            let progress = running.progress.map(|it| format!(" {}/{}", it.done, it.expected));
+            let silent = silent.map(|it| format!(" for {}", short(it)));
+            status.phrase() + &progress.unwrap_or_default() + &silent.unwrap_or_default()
+        }
+        Stand::Waiting { left, .. } => format!("{} in {}", status.phrase(), short(*left)),
+        Stand::Queued(_) | Stand::Finished(_) => status.phrase(),
+    };
+    [
+        status.job.host.to_string(),
+        plain(&state).into_owned(),
+        status.attempt.map_or_else(none, |attempt| attempt.to_string()),
+        status.worker().map_or_else(none, ToString::to_string),
+        time(|finished| finished.queue_ms),
+        time(|finished| finished.build_ms),
+    ]
+}
+
+/// Why a host failed, with the last lines of its log.
+pub(crate) fn failure(status: &HostStatus) -> String {
+    let Some(failure) = status.outcome().and_then(Outcome::failure) else { return String::new() };
+    let kind = match status.outcome() {
+        Some(Outcome::InfraFailed { kind, .. }) => format!(" ({})", kind.name()),
+        _ => String::new(),
+    };
+    let (host, state) = (&status.job.host, status.phrase());
+    let mut text = format!("\n{host}: {state}{kind}: {}\n", plain(&failure.message));
+    if let Some(drv) = &failure.drv {
+        text.push_str(&format!("  in {}\n", plain(drv)));
+    }
+    let name = failure.drv.as_deref().map(short_name).unwrap_or_default();
+    let spare = failure.log_tail.len().saturating_sub(TAIL_LINES);
+    for line in &failure.log_tail[spare..] {
+        text.push_str(&format!("  {}> {}\n", plain(name), plain(line)));
+    }
+    text.push_str(&format!("  more: producer logs {}\n", status.job));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::{Queue, tests::*};
+
+    #[test]
+    fn the_table_lines_up_and_shows_failures_below() {
+        let end = |outcome| Stand::Finished(Box::new(finished(outcome)));
+        let hosts = [
+            status("web", Some(1), end(built(false))),
+            status("monitoring01", Some(1), end(failed())),
+            status("pi", None, Stand::Queued(Queue::Unserved { since: Timestamp(0) })),
+        ];
+        let job = job("web");
+        let (repo, revision) = (&job.repo, &job.revision);
+        let text =
+            super::report(&Report { run: None, repo, revision, git_ref: None, hosts: &hosts });
+        let expected = format!(
+            "\
+3 hosts of nixos-servers at 0123456789ab
+
+HOST STATE ATTEMPT WORKER QUEUE BUILD
+web built 1 w1 1.5s 1m 2s
+monitoring01 build-failed 1 w1 1.5s 1m 2s
+pi queued: no worker for class x86_64-linux since 1970-01-01T00:00:00Z - - - -
+
+monitoring01: build-failed: builder for nginx failed
+  in /nix/store/0000000000000000000000000000000a-nginx-1.27.drv
+  nginx-1.27> cc: no
+  more: producer logs nixos-servers.{REV}.monitoring01
+
+3 hosts: 1 built, 1 failed, 1 not finished
+"
+        );
+        let squeezed =
+            |text: &str| text.split(' ').filter(|it| !it.is_empty()).collect::<Vec<_>>().join(" ");
+        assert_eq!(squeezed(&text), squeezed(&expected), "{text}");
+        let columns = |line: &str| line.find("w1").or(line.find("WORKER"));
+        let mut lines = text.lines().skip(2);
+        let head = lines.next().and_then(columns);
+        assert!(head.is_some() && lines.next().and_then(columns) == head, "{text}");
+    }
+
+    #[test]
+    fn a_line_says_what_a_host_came_to() {
+        let end = |outcome| Stand::Finished(Box::new(finished(outcome)));
+        let web = status("web", Some(1), end(built(false)));
+        assert_eq!(came_to(&web), "built in 1m 2s on w1");
+        let web = status("web", Some(1), end(failed()));
+        assert_eq!(came_to(&web), "build-failed in 1m 2s on w1: builder for nginx failed");
+        let known = known_since(&web, Timestamp(1_000_000 + 7_320_000)).expect("it ended");
+        assert_eq!(known, "web: build-failed, known since 2h 2m; --force builds again");
+    }
+
+    #[test]
+    fn durations_show_the_units_that_matter() {
+        let check = |ms, shown: &str| assert_eq!(short(Duration::from_millis(ms)), shown);
+        check(0, "0ms");
+        check(1234, "1.2s");
+        check(61_000, "1m 1s");
+        check(3_600_000, "1h 0m");
+        check(90_000_000, "1d 1h");
+    }
+}

@@ -1,0 +1,219 @@
+//! How a host stands, from its request, its record and the living workers. Pure.
+//!
+//! It reads no bucket and prints nothing. What a state is called stands here too, so that table,
+//! progress line and JSON cannot disagree.
+
+use std::time::Duration;
+
+use bus::Entry;
+use proto::{
+    AttemptEnd, Class, Finished, JobKey, Outcome, Presence, Record, Request, Running, State, Tally,
+    Timestamp, WorkerName,
+};
+
+/// One host of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct HostStatus {
+    pub(crate) job: JobKey,
+    pub(crate) class: Class,
+    /// Claims so far that count; `None` before the first.
+    pub(crate) attempt: Option<usize>,
+    pub(crate) stand: Stand,
+}
+
+/// Where a host stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Stand {
+    /// Wanted, and no worker has it.
+    Queued(Queue),
+    /// In a worker's hands.
+    Running {
+        running: Running,
+        /// The lease ran out this long ago: the worker died, froze or lost the broker.
+        silent: Option<Duration>,
+    },
+    /// Between two attempts.
+    Waiting {
+        /// Of the last attempt.
+        worker: Option<WorkerName>,
+        reason: AttemptEnd,
+        left: Duration,
+    },
+    /// Ended. A job that nobody wants any more reads so at once.
+    Finished(Box<Finished>),
+}
+
+/// Why a job is still queued.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Queue {
+    /// The run is recorded, and its submit did not come so far.
+    Unasked,
+    /// A living worker serves the class.
+    Served,
+    /// No living worker does; asked for since.
+    Unserved { since: Timestamp },
+    /// All that serve the class take nothing now; the first of them and its reason.
+    Paused { worker: WorkerName, reason: String },
+}
+
+/// A job as read from both buckets.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) request: Entry<Request>,
+    pub(crate) record: Entry<Record>,
+}
+
+/// What is the same for all hosts of one look.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look<'a> {
+    pub(crate) workers: &'a [Presence],
+    pub(crate) now: Timestamp,
+}
+
+impl HostStatus {
+    /// Judges one job; `class` counts until its request says otherwise.
+    pub(crate) fn of(job: JobKey, class: &Class, seen: &Seen, look: Look<'_>) -> Self {
+        let request = seen.request.value.as_ref();
+        let class = request.map_or(class, |request| &request.class).clone();
+        // A record of another incarnation is history: the current asking has no fact yet.
+        let of_request = |record: &&Record| {
+            request.is_none_or(|request| request.incarnation == record.incarnation)
+        };
+        let record = seen.record.value.as_ref().filter(of_request);
+        let stand = stand(&class, seen, record, look);
+        let used = record.map_or(0, |record| record.attempts_used(record.incarnation));
+        Self { job, class, attempt: (used > 0).then_some(used), stand }
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn outcome(&self) -> Option<&Outcome> {
+        self.finished().map(|finished| &finished.outcome)
+    }
+
+    /// Its result, if it ended.
+    pub(crate) fn finished(&self) -> Option<&Finished> {
+        match &self.stand {
+            Stand::Finished(finished) => Some(finished),
+            Stand::Queued(_) | Stand::Running { .. } | Stand::Waiting { .. } => None,
+        }
+    }
+
+    /// The worker that has it, or had it last.
+    pub(crate) fn worker(&self) -> Option<&WorkerName> {
+        match &self.stand {
+            Stand::Queued(_) => None,
+            Stand::Running { running, .. } => Some(&running.worker),
+            Stand::Waiting { worker, .. } => worker.as_ref(),
+            Stand::Finished(finished) => finished.worker.as_ref(),
+        }
+    }
+
+    /// The state in JSON output.
+    pub(crate) fn state(&self) -> &'static str {
+        match &self.stand {
+            Stand::Queued(_) => "queued",
+            Stand::Running { .. } => "running",
+            Stand::Waiting { .. } => "waiting",
+            Stand::Finished(_) => "finished",
+        }
+    }
+
+    /// The state in words. Two looks at a host that did not move give the same words.
+    pub(crate) fn phrase(&self) -> String {
+        match &self.stand {
+            Stand::Queued(Queue::Served) => "queued".into(),
+            Stand::Queued(Queue::Unasked) => "queued: its submit did not end; run it again".into(),
+            Stand::Queued(Queue::Unserved { since }) => {
+                format!("queued: no worker for class {} since {}", self.class, utc(*since))
+            }
+            Stand::Queued(Queue::Paused { worker, reason }) => {
+                format!("queued: {worker} takes nothing now: {reason}")
+            }
+            Stand::Running { running, silent: None } => {
+                format!("running ({}) on {}", running.phase.name(), running.worker)
+            }
+            Stand::Running { running, silent: Some(_) } => {
+                format!("running ({}), but {} is silent", running.phase.name(), running.worker)
+            }
+            Stand::Waiting { reason, .. } => format!("waiting: retry after {}", end_name(reason)),
+            Stand::Finished(finished) => match &finished.outcome {
+                Outcome::Built(built) if built.reused => "built (reused)".into(),
+                outcome => outcome.name().into(),
+            },
+        }
+    }
+}
+
+/// Counts the hosts.
+pub(crate) fn tally(hosts: &[HostStatus]) -> Tally {
+    Tally::of(hosts.iter().map(HostStatus::outcome))
+}
+
+fn stand(class: &Class, seen: &Seen, record: Option<&Record>, look: Look<'_>) -> Stand {
+    let over = |ms: u64| seen.record.time.plus(Duration::from_millis(ms));
+    match (record.map(|record| &record.state), seen.request.value.as_ref()) {
+        (Some(State::Finished(finished)), _) => Stand::Finished(Box::new(finished.clone())),
+        (_, Some(request)) if !request.wanted() => {
+            Stand::Finished(Box::new(withdrawn(request, seen.request.time)))
+        }
+        (None, request) => Stand::Queued(queue(class, request, look.workers)),
+        (Some(State::Running(running)), _) => {
+            let silent = look.now.since(over(running.lease_ms));
+            let silent = (silent > SILENCE_TOLD).then_some(silent);
+            Stand::Running { running: running.clone(), silent }
+        }
+        (Some(State::Waiting(waiting)), _) => {
+            let last = record.and_then(|record| record.attempts.last());
+            let worker = last.map(|attempt| attempt.worker.clone());
+            let left = over(waiting.delay_ms).since(look.now);
+            Stand::Waiting { worker, reason: waiting.reason.clone(), left }
+        }
+    }
+}
+
+/// Leases are the workers' business; our clock is not the server's, so a person is told late.
+const SILENCE_TOLD: Duration = Duration::from_secs(10);
+
+fn withdrawn(request: &Request, at: Timestamp) -> Finished {
+    let outcome = match request.superseded_by {
+        Some(_) => Outcome::Superseded,
+        None => Outcome::Cancelled,
+    };
+    Finished { outcome, at, worker: None, queue_ms: 0, build_ms: 0, phases: Vec::new() }
+}
+
+fn queue(class: &Class, request: Option<&Request>, workers: &[Presence]) -> Queue {
+    let Some(request) = request else { return Queue::Unasked };
+    // A worker that was told to stop takes nothing new.
+    let serve = |worker: &&Presence| !worker.draining && worker.classes.contains(class);
+    let serving: Vec<&Presence> = workers.iter().filter(serve).collect();
+    let Some(first) = serving.first() else {
+        let asked = request.wanted_by.values().map(|wish| wish.at).min();
+        return Queue::Unserved { since: asked.unwrap_or_default() };
+    };
+    match &first.paused {
+        Some(reason) if serving.iter().all(|worker| worker.paused.is_some()) => {
+            Queue::Paused { worker: first.worker.clone(), reason: reason.clone() }
+        }
+        _ => Queue::Served,
+    }
+}
+
+/// The name of the reason for another attempt.
+fn end_name(end: &AttemptEnd) -> &'static str {
+    match end {
+        AttemptEnd::HandedBack => "a hand-back",
+        AttemptEnd::WorkerLost => "worker-lost",
+        AttemptEnd::Infra { kind, .. } => kind.name(),
+    }
+}
+
+/// A point in time for people: UTC, to the second.
+fn utc(at: Timestamp) -> String {
+    let since = Duration::from_millis(at.0);
+    let time = std::time::UNIX_EPOCH.checked_add(since).unwrap_or(std::time::UNIX_EPOCH);
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,176 @@
+//! How a host stands: the table, and the makers of records that other tests of this crate use.
+
+use std::collections::BTreeMap;
+
+use proto::{
+    Attempt, Built, Epoch, Failure, FailureKind, Incarnation, InfraKind, Instance, Phase, Priority,
+    RunId, V1, Waiting, Wish,
+};
+use uuid::Uuid;
+
+use super::*;
+
+pub(crate) const REV: &str = "0123456789abcdef0123456789abcdef01234567";
+const STORED: Timestamp = Timestamp(1_000_000);
+
+pub(crate) fn job(host: &str) -> JobKey {
+    format!("nixos-servers.{REV}.{host}").parse().expect("a job key")
+}
+
+pub(crate) fn class(name: &str) -> Class {
+    name.parse().expect("a class")
+}
+
+fn worker() -> WorkerName {
+    "w1".parse().expect("a worker")
+}
+
+fn entry<T>(value: Option<T>) -> Entry<T> {
+    Entry { value, revision: 1, time: STORED }
+}
+
+fn request(incarnation: u128, wishes: u128) -> Request {
+    let wish = |n: u128| {
+        let by = proto::Identity::local();
+        let at = Timestamp(900_000 + u64::try_from(n).expect("small"));
+        (RunId(Uuid::from_u128(n)), Wish { priority: Priority::Normal, by, at })
+    };
+    Request {
+        v: V1,
+        class: class("aarch64-linux"),
+        incarnation: Incarnation(Uuid::from_u128(incarnation)),
+        wanted_by: (0..wishes).map(wish).collect::<BTreeMap<_, _>>(),
+        force: false,
+        avoid_worker: None,
+        superseded_by: None,
+    }
+}
+
+fn record(incarnation: u128, state: State) -> Record {
+    let instance = Instance(Uuid::nil());
+    let attempt =
+        |epoch, end| Attempt { epoch: Epoch(epoch), worker: worker(), instance, at: STORED, end };
+    let attempts = vec![attempt(1, Some(AttemptEnd::WorkerLost)), attempt(2, None)];
+    let incarnation = Incarnation(Uuid::from_u128(incarnation));
+    Record { v: V1, epoch: Epoch(2), incarnation, attempts, state }
+}
+
+pub(crate) fn running() -> State {
+    State::Running(Running {
+        instance: Instance(Uuid::nil()),
+        worker: worker(),
+        lease_ms: 60_000,
+        phase: Phase::Evaluate,
+        progress: None,
+    })
+}
+
+pub(crate) fn finished(outcome: Outcome) -> Finished {
+    let worker = Some(worker());
+    Finished { outcome, at: STORED, worker, queue_ms: 1500, build_ms: 62_000, phases: Vec::new() }
+}
+
+pub(crate) fn built(reused: bool) -> Outcome {
+    let (out_path, drv_path) = ("/nix/store/x-web".into(), "/nix/store/y-web.drv".into());
+    Outcome::Built(Built { out_path, drv_path, closure_bytes: 1, reused })
+}
+
+pub(crate) fn failed() -> Outcome {
+    let failure = Failure {
+        message: "builder for nginx failed".into(),
+        drv: Some("/nix/store/0000000000000000000000000000000a-nginx-1.27.drv".into()),
+        log_tail: vec!["cc: \u{1b}[31mno\u{1b}[0m".into()],
+    };
+    Outcome::Failed { kind: FailureKind::BuildFailed, failure }
+}
+
+fn presence(of: &str) -> Presence {
+    Presence {
+        v: V1,
+        worker: worker(),
+        instance: Instance(Uuid::nil()),
+        classes: vec![class(of)],
+        slots: 2,
+        jobs: Vec::new(),
+        draining: false,
+        paused: None,
+        version: "0".into(),
+        since: STORED,
+    }
+}
+
+pub(crate) fn status(host: &str, attempt: Option<usize>, stand: Stand) -> HostStatus {
+    HostStatus { job: job(host), class: class("x86_64-linux"), attempt, stand }
+}
+
+#[track_caller]
+fn check(request: Option<Request>, record: Option<Record>, workers: &[Presence], phrase: &str) {
+    let seen = Seen { request: entry(request), record: entry(record) };
+    let look = Look { workers, now: Timestamp(STORED.0 + 20_000) };
+    let status = HostStatus::of(job("web"), &class("x86_64-linux"), &seen, look);
+    assert_eq!(status.phrase(), phrase);
+}
+
+#[test]
+fn a_job_without_a_fact_is_queued_and_says_what_it_waits_for() {
+    let arm = presence("aarch64-linux");
+    let asked = || Some(request(1, 2));
+    let nobody = "queued: no worker for class aarch64-linux since 1970-01-01T00:15:00Z";
+    check(None, None, &[], "queued: its submit did not end; run it again");
+    check(asked(), None, &[], nobody);
+    check(asked(), None, &[presence("x86_64-linux")], nobody);
+    check(asked(), None, &[Presence { draining: true, ..arm.clone() }], nobody);
+    check(asked(), None, std::slice::from_ref(&arm), "queued");
+    let paused = Presence { paused: Some("disk is full".into()), ..arm.clone() };
+    let told = "queued: w1 takes nothing now: disk is full";
+    check(asked(), None, std::slice::from_ref(&paused), told);
+    check(asked(), None, &[paused, arm], "queued");
+}
+
+#[test]
+fn the_record_of_the_current_asking_tells_the_state() {
+    let asked = || Some(request(1, 1));
+    check(asked(), Some(record(1, running())), &[], "running (evaluate) on w1");
+    let kind = InfraKind::DiskFull;
+    let reason = AttemptEnd::Infra { kind, message: "no".into() };
+    let waiting = State::Waiting(Waiting { delay_ms: 30_000, reason });
+    check(asked(), Some(record(1, waiting)), &[], "waiting: retry after disk-full");
+    let finished = |outcome| State::Finished(finished(outcome));
+    check(asked(), Some(record(1, finished(built(false)))), &[], "built");
+    check(asked(), Some(record(1, finished(built(true)))), &[], "built (reused)");
+    check(asked(), Some(record(1, finished(failed()))), &[], "build-failed");
+    // The request was pruned: the record stands for itself.
+    check(None, Some(record(1, finished(failed()))), &[], "build-failed");
+}
+
+#[test]
+fn the_record_of_an_older_asking_tells_nothing() {
+    let arm = [presence("aarch64-linux")];
+    let old = |state| Some(record(1, state));
+    check(Some(request(2, 1)), old(State::Finished(finished(built(false)))), &arm, "queued");
+    check(Some(request(2, 1)), old(running()), &arm, "queued");
+}
+
+#[test]
+fn what_nobody_wants_any_more_reads_as_cancelled() {
+    check(Some(request(1, 0)), None, &[], "cancelled");
+    check(Some(request(1, 0)), Some(record(1, running())), &[], "cancelled");
+    let superseded_by = Some(RunId(Uuid::nil()));
+    check(Some(Request { superseded_by, ..request(1, 0) }), None, &[], "superseded");
+    let built = State::Finished(finished(built(false)));
+    check(Some(request(1, 0)), Some(record(1, built)), &[], "built");
+}
+
+#[test]
+fn a_worker_that_is_silent_beyond_its_lease_is_named() {
+    let seen =
+        Seen { request: entry(Some(request(1, 1))), record: entry(Some(record(1, running()))) };
+    let at = |ms: u64| {
+        let look = Look { workers: &[], now: Timestamp(STORED.0 + ms) };
+        HostStatus::of(job("web"), &class("x86_64-linux"), &seen, look)
+    };
+    assert_eq!(at(65_000).phrase(), "running (evaluate) on w1");
+    assert_eq!(at(90_000).phrase(), "running (evaluate), but w1 is silent");
+    assert_eq!((at(0).attempt, at(0).state()), (Some(2), "running"));
+    assert_eq!(at(0).class.as_str(), "aarch64-linux");
+}
