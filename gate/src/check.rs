@@ -1,0 +1,121 @@
+//! `gate check`: reads the expected set and its results from the leader, and gives the verdict.
+//! It decides nothing else, and writes nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, Write as _},
+};
+
+use bus::{Bus, Entry};
+use proto::{ExitCode, Host, Identity, JobKey, Repo, Revision, RunId, RunRecord, run::run_key};
+
+use crate::{
+    config::Config,
+    error::Error,
+    render,
+    verdict::{Finding, Verdict},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("expected").args(["run", "hosts"]).required(true))]
+pub(crate) struct Args {
+    /// The repository, as the configs name it
+    #[arg(long)]
+    repo: Repo,
+    /// The commit, 40 hex digits
+    #[arg(long, value_name = "SHA")]
+    rev: Revision,
+    /// The run whose recorded hosts are expected
+    #[arg(long)]
+    run: Option<RunId>,
+    /// The expected hosts, with commas between
+    #[arg(long, value_delimiter = ',', value_name = "HOST,…")]
+    hosts: Vec<Host>,
+}
+
+/// What the verdict is over.
+struct Expected {
+    hosts: BTreeSet<Host>,
+    excluded: Vec<Host>,
+}
+
+pub(crate) async fn run(
+    args: Args,
+    bus: &Bus,
+    config: &Config,
+    json: bool,
+) -> Result<ExitCode, Error> {
+    let expected = expected(&args, bus, config).await?;
+    let mut findings = BTreeMap::new();
+    for host in expected.hosts {
+        let (repo, revision) = (args.repo.clone(), args.rev.clone());
+        let job = JobKey { repo, revision, host };
+        let finding = finding(bus, &job).await?;
+        findings.insert(job.host, finding);
+    }
+    let verdict = Verdict::over(&findings);
+    let text = match json {
+        true => render::json(verdict, &findings),
+        false => render::text(verdict, &findings, &expected.excluded),
+    };
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // The exit code tells the verdict to whoever reads nothing.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
+        _ => Ok(verdict.exit_code()),
+    }
+}
+
+async fn expected(args: &Args, bus: &Bus, config: &Config) -> Result<Expected, Error> {
+    let Some(run) = args.run else {
+        let hosts = args.hosts.iter().cloned().collect();
+        return Ok(Expected { hosts, excluded: Vec::new() });
+    };
+    let record = trusted_run(bus, run, &config.trusted(bus.identity())).await?;
+    if record.repo != args.repo || record.revision != args.rev {
+        let RunRecord { repo, revision, .. } = record;
+        return Err(Error::OtherCommit { run, repo, revision });
+    }
+    let RunRecord { hosts, excluded, .. } = record;
+    Ok(Expected { hosts: hosts.into_keys().collect(), excluded })
+}
+
+/// Looks under the trusted identities only: the server lets nobody write under another's, so a
+/// record of the same id elsewhere cannot stand in for theirs.
+async fn trusted_run(
+    bus: &Bus,
+    run: RunId,
+    trusted: &BTreeSet<Identity>,
+) -> Result<RunRecord, Error> {
+    for by in trusted {
+        let key = run_key(by, run);
+        if let Some(record) = bus.runs().get(&key).await?.value {
+            // What it says of itself must be what its key says.
+            return if record.key() == key { Ok(record) } else { Err(Error::UnknownRun(run)) };
+        }
+    }
+    match bus.find_run(run).await? {
+        Some(record) => Err(Error::Untrusted { run, by: record.by }),
+        None => Err(Error::UnknownRun(run)),
+    }
+}
+
+/// The record is read first: an asking that comes in between puts a failure in doubt, and can
+/// never make one up.
+async fn finding(bus: &Bus, job: &JobKey) -> Result<Finding, Error> {
+    let key = job.to_string();
+    let record = readable(bus.results().get(&key).await)?;
+    let request = readable(bus.requests().get(&key).await)?;
+    Ok(Finding::of(record.value.as_ref(), request.value.as_ref()))
+}
+
+/// A record that this version cannot read is as good as none, and never a pass.
+fn readable<T>(entry: Result<Entry<T>, bus::Error>) -> Result<Entry<T>, bus::Error> {
+    match entry {
+        Err(error @ bus::Error::Undecodable { .. }) => {
+            tracing::warn!("counted as missing: {error}");
+            Ok(Entry::none())
+        }
+        entry => entry,
+    }
+}
