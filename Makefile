@@ -1,0 +1,49 @@
+# `make` alone says what there is. Every target installs what it needs first (scripts/setup).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt lint clean
+
+export CARGO_TERM_COLOR ?= auto
+# Tests wait for servers and builds far more than they compute: more of them than there are cores.
+export RUST_TEST_THREADS ?= 4
+
+with_tools := source .tools/env;
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: ## install what is missing (nats-server, Nix, busybox)
+	@scripts/setup
+
+demo: setup ## a pool on this machine: a revision that passes and one that fails
+	@$(with_tools) scripts/demo
+
+test: setup ## everything that must hold before a commit
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo build --locked --workspace
+	scripts/check-licences
+	$(with_tools) scripts/check-config
+	$(with_tools) cargo test --locked --workspace
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace
+
+check: setup ## one test or module of the integration tests: make check T=harness
+	@test -n "$(T)" || { echo 'which test? make check T=name' >&2; exit 2; }
+	cargo build --locked --workspace
+	@$(with_tools) list=$$(cargo test --locked -q --workspace --test it -- --list "$(T)"); \
+	  grep -q ': test$$' <<<"$$list" || { echo 'no integration test matches "$(T)"' >&2; exit 2; }
+	$(with_tools) cargo test --locked --workspace --test it -- "$(T)"
+
+fmt: ## format the code
+	cargo fmt --all
+
+lint: setup ## formatting, clippy, licences
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	scripts/check-licences
+
+clean: ## remove what was built and fetched
+	cargo clean
+	rm -rf .tools

@@ -1,0 +1,24 @@
+//! The harness of the integration tests: a real nats-server, real Nix, a real git repository, and
+//! the real `producer`, `worker` and `gate`.
+//!
+//! A test starts at [`pool::Pool`] and tells a story; the other modules are its props and can be
+//! used alone. Everything lives in temporary folders of one test and ends with it, so tests run in
+//! parallel and leave no process behind. Calls block: what a test waits for is another process.
+
+pub mod flake;
+pub mod nats;
+pub mod nix_store;
+pub mod poll;
+pub mod pool;
+pub mod process;
+pub mod repo;
+pub mod scratch;
+
+pub use flake::Flake;
+pub use nats::NatsServer;
+pub use nix_store::NixStore;
+pub use poll::eventually;
+pub use pool::{Pool, PoolOptions, WorkerOptions};
+pub use process::{Output, Spawned};
+pub use repo::Repo;
+pub use scratch::scratch;

@@ -1,0 +1,133 @@
+//! A private nats-server: own port, own store, durable on every write as in production.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::net::TcpSocket;
+
+use crate::{
+    poll::eventually,
+    process::{Spawned, command, find},
+    scratch::scratch,
+};
+
+/// To start and to read its store again, on a machine busy with other tests.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub struct NatsServer {
+    process: Option<Spawned>,
+    port: u16,
+    extra: String,
+    /// Bound but not listening, from the first kill on: while the server is down nobody else gets
+    /// its port, and clients are refused as by a machine whose server is down.
+    reservation: Option<TcpSocket>,
+    dir: TempDir,
+}
+
+impl NatsServer {
+    /// Starts a server on a port that it chooses itself.
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The same with further lines of server config: accounts, TLS, limits.
+    pub fn start_with(extra: &str) -> Self {
+        let dir = scratch();
+        let process = launch(dir.path(), -1, extra);
+        let ports = dir.path().join(format!("nats-server_{}.ports", process.id()));
+        let port = eventually("the ports file of nats-server", START_DEADLINE, || {
+            port_in(&fs::read(&ports).ok()?)
+        });
+        let process = Some(process);
+        Self { process, port, extra: extra.to_owned(), reservation: None, dir }
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.address())
+    }
+
+    pub fn store_dir(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
+    /// What the server has logged so far, over all its lives.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("nats-server.log")).expect("its log file")
+    }
+
+    /// Kills the server as a power cut would. Its store and its port stay.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("the server runs");
+        process.sigkill();
+        if self.reservation.is_none() {
+            self.reservation = Some(reserve(self.address()));
+        }
+    }
+
+    /// Starts the server again on its port and store, killing it first when it runs.
+    pub fn restart(&mut self) {
+        if self.process.is_some() {
+            self.kill();
+        }
+        self.process = Some(launch(self.dir.path(), i32::from(self.port), &self.extra));
+        eventually("nats-server to listen again", START_DEADLINE, || {
+            TcpStream::connect(self.address()).ok()
+        });
+    }
+
+    /// Freezes the server: connections stay open and nothing answers.
+    pub fn freeze(&self) {
+        self.running().sigstop();
+    }
+
+    pub fn thaw(&self) {
+        self.running().sigcont();
+    }
+
+    fn running(&self) -> &Spawned {
+        self.process.as_ref().expect("the server runs")
+    }
+
+    fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+}
+
+fn launch(dir: &Path, port: i32, extra: &str) -> Spawned {
+    // The size is a limit for stream reservations, which must not depend on this machine's disk.
+    let config = format!(
+        r#"listen: "127.0.0.1:{port}"
+ports_file_dir: {dir:?}
+jetstream {{
+  store_dir: {store:?}
+  sync_interval: always
+  max_file_store: 1TB
+}}
+{extra}
+"#,
+        store = dir.join("store"),
+    );
+    let file = dir.join("nats-server.conf");
+    fs::write(&file, config).expect("a writable temporary folder");
+    Spawned::start("nats-server", command(find("nats-server")).arg("-c").arg(&file), dir)
+}
+
+/// The client port in a ports file, once that is written whole.
+fn port_in(file: &[u8]) -> Option<u16> {
+    let ports: serde_json::Value = serde_json::from_slice(file).ok()?;
+    ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
+}
+
+fn reserve(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    // Both sides set it (nats-server does), or the server could not bind the port besides us.
+    socket.set_reuseaddr(true).expect("a socket option");
+    socket.bind(address).expect("the port of a server that is gone");
+    socket
+}

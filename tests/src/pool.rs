@@ -1,0 +1,273 @@
+//! The story-level view: a broker, a repository, a store, and the programs of this workspace.
+
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Command, time::Duration};
+
+use async_nats::jetstream;
+use futures_util::TryStreamExt as _;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::{
+    Flake, NatsServer, NixStore, Output, Repo, Spawned,
+    process::{binary, command, run},
+    scratch::scratch,
+};
+
+/// For a command to end, builds it waits for included, on a machine busy with other tests.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(120);
+
+/// The repo's name in every config the pool writes.
+pub const REPO: &str = "homelab";
+
+/// A build pool of one test. Workers are started by the test, and end before the pool does.
+#[derive(Debug)]
+pub struct Pool {
+    pub nats: NatsServer,
+    pub repo: Repo,
+    /// The store of the producer, and of each worker that has none of its own.
+    pub store: NixStore,
+    runtime: Runtime,
+    dir: TempDir,
+}
+
+#[derive(Clone, Debug)]
+pub struct PoolOptions {
+    /// Arguments of `producer setup`. A short `ack_wait` makes lost leases come soon.
+    pub setup: Vec<String>,
+    /// Further lines of nats-server config.
+    pub nats: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct WorkerOptions<'a> {
+    pub slots: u32,
+    pub systems: Vec<&'a str>,
+    /// A store of its own, as a worker on another machine has.
+    pub store: Option<&'a NixStore>,
+    pub drain_timeout: &'a str,
+    pub max_attempts: u32,
+    pub delay_min: &'a str,
+    pub delay_max: &'a str,
+    /// Further TOML after the tables above, with its own table headers.
+    pub extra: String,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        let setup = ["--ack-wait", "2s"].map(str::to_owned).to_vec();
+        Self { setup, nats: String::new() }
+    }
+}
+
+impl Default for WorkerOptions<'_> {
+    fn default() -> Self {
+        Self {
+            slots: 2,
+            systems: vec!["x86_64-linux"],
+            store: None,
+            drain_timeout: "30s",
+            max_attempts: 3,
+            delay_min: "100ms",
+            delay_max: "500ms",
+            extra: String::new(),
+        }
+    }
+}
+
+impl Pool {
+    /// A broker with its streams, an empty repository, an empty store, and no worker.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::start_with(&PoolOptions::default())
+    }
+
+    #[track_caller]
+    pub fn start_with(options: &PoolOptions) -> Self {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        runtime.worker_threads(1).enable_all();
+        let pool = Self {
+            nats: NatsServer::start_with(&options.nats),
+            repo: Repo::new(),
+            store: NixStore::new(),
+            runtime: runtime.build().expect("a runtime"),
+            dir: scratch(),
+        };
+        let setup: Vec<&str> =
+            ["setup"].into_iter().chain(options.setup.iter().map(String::as_str)).collect();
+        pool.producer(&setup).expect_code(0);
+        pool
+    }
+
+    /// Commits a flake to a branch and returns the revision.
+    pub fn commit(&self, branch: &str, flake: &Flake) -> String {
+        self.repo.commit(branch, &flake.files())
+    }
+
+    /// Starts `worker run`. Drop it, or the pool, to kill it.
+    #[track_caller]
+    pub fn worker(&self, name: &str) -> Spawned {
+        self.worker_with(name, &WorkerOptions::default())
+    }
+
+    #[track_caller]
+    pub fn worker_with(&self, name: &str, options: &WorkerOptions<'_>) -> Spawned {
+        let store = options.store.unwrap_or(&self.store);
+        let config = self.config(name, &self.worker_config(name, options, store));
+        let mut worker = self.program("worker", store);
+        worker.arg("run").arg("--config").arg(config);
+        Spawned::start(name, &mut worker, self.dir.path())
+    }
+
+    /// `producer submit --repo homelab` with these arguments, to its end.
+    #[track_caller]
+    pub fn submit(&self, args: &[&str]) -> Output {
+        self.producer(&[&["submit", "--repo", REPO], args].concat())
+    }
+
+    /// Any producer command, to its end.
+    #[track_caller]
+    pub fn producer(&self, args: &[&str]) -> Output {
+        run(self.client("producer").args(args), COMMAND_DEADLINE)
+    }
+
+    /// A producer command that runs beside the test.
+    #[track_caller]
+    pub fn spawn_producer(&self, name: &str, args: &[&str]) -> Spawned {
+        Spawned::start(name, self.client("producer").args(args), self.dir.path())
+    }
+
+    /// `gate check --repo homelab --json` with these arguments.
+    #[track_caller]
+    pub fn gate_check(&self, args: &[&str]) -> Output {
+        self.gate(&[&["check", "--repo", REPO, "--json"], args].concat())
+    }
+
+    /// Any gate command, to its end.
+    #[track_caller]
+    pub fn gate(&self, args: &[&str]) -> Output {
+        run(self.client("gate").args(args), COMMAND_DEADLINE)
+    }
+
+    /// A program with its config, for tests that need arguments or surroundings of their own.
+    pub fn client(&self, program: &str) -> Command {
+        let text = format!("[nats]\nurl = \"{}\"\n\n{}", self.nats.url(), self.repo_table());
+        let config = self.config(program, &text);
+        let mut command = self.program(program, &self.store);
+        command.arg("--config").arg(config);
+        command
+    }
+
+    /// All results in the bucket: job key to record.
+    #[track_caller]
+    pub fn results(&self) -> BTreeMap<String, Value> {
+        self.bucket("nbp-results")
+    }
+
+    /// The result of one host of one revision.
+    #[track_caller]
+    pub fn result(&self, rev: &str, host: &str) -> Option<Value> {
+        self.results().remove(&format!("{REPO}.{rev}.{host}"))
+    }
+
+    /// Everything in a bucket, read as JSON.
+    #[track_caller]
+    pub fn bucket(&self, name: &str) -> BTreeMap<String, Value> {
+        self.block_on(async {
+            // Not by the client's own `keys`: that makes a consumer for each call.
+            let stream = self.jetstream().await.get_stream(format!("KV_{name}")).await;
+            let stream = stream.expect("the bucket");
+            let prefix = format!("$KV.{name}.");
+            let subjects = stream.info_with_subjects(format!("{prefix}>")).await;
+            let subjects: Vec<(String, usize)> =
+                subjects.expect("its keys").try_collect().await.expect("its keys");
+            let mut records = BTreeMap::new();
+            for (subject, _) in subjects {
+                // A key may be gone between the two reads.
+                let Ok(message) = stream.get_last_raw_message_by_subject(&subject).await else {
+                    continue;
+                };
+                if message.headers.get("KV-Operation").is_none() {
+                    let record = serde_json::from_slice(&message.payload).expect("a JSON record");
+                    records.insert(subject.replacen(&prefix, "", 1), record);
+                }
+            }
+            records
+        })
+    }
+
+    /// Messages in a stream: what is queued, what is dead.
+    #[track_caller]
+    pub fn messages(&self, stream: &str) -> u64 {
+        self.block_on(async {
+            let stream = self.jetstream().await.get_stream(stream).await.expect("the stream");
+            stream.cached_info().state.messages
+        })
+    }
+
+    /// Publishes any bytes on any subject, as a stranger would; waits until a stream has them.
+    #[track_caller]
+    pub fn publish(&self, subject: &str, payload: &[u8]) {
+        self.block_on(async {
+            // The connection must outlive the ack.
+            let context = self.jetstream().await;
+            let published = context.publish(subject.to_owned(), payload.to_vec().into()).await;
+            published.expect("a connected client").await.expect("a stream that takes it");
+        });
+    }
+
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// A fresh connection: it owes nothing to what happened to the broker before.
+    pub async fn jetstream(&self) -> jetstream::Context {
+        let client = async_nats::connect(self.nats.url()).await.expect("a running broker");
+        jetstream::new(client)
+    }
+
+    fn program(&self, name: &str, store: &NixStore) -> Command {
+        let mut command = command(binary(name));
+        command.envs(store.env()).current_dir(self.dir.path());
+        command
+    }
+
+    fn config(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(format!("{name}.toml"));
+        // By a rename: submits at the same time write the same file.
+        let mut file = tempfile::NamedTempFile::new_in(self.dir.path()).expect("a temporary file");
+        std::io::Write::write_all(&mut file, text.as_bytes()).expect("a writable temporary file");
+        file.persist(&path).expect("a writable temporary folder");
+        path
+    }
+
+    fn worker_config(&self, name: &str, options: &WorkerOptions<'_>, store: &NixStore) -> String {
+        let state = self.dir.path().join(format!("state-{name}"));
+        fs::create_dir_all(&state).expect("a writable temporary folder");
+        format!(
+            "[nats]\nurl = \"{}\"\n\n\
+             [worker]\nname = {name:?}\nstate_dir = {state:?}\nsystems = {:?}\nslots = {}\n\
+             drain_timeout = {:?}\n\n\
+             [nix]\nstore = {:?}\n\n\
+             [retry]\nmax_attempts = {}\ndelay_min = {:?}\ndelay_max = {:?}\n\n{}\n{}\n",
+            self.nats.url(),
+            options.systems,
+            options.slots,
+            options.drain_timeout,
+            store.uri(),
+            options.max_attempts,
+            options.delay_min,
+            options.delay_max,
+            self.repo_table(),
+            options.extra,
+        )
+    }
+
+    fn repo_table(&self) -> String {
+        format!(
+            "[repos.{REPO}]\nurl = {:?}\nrefs = [\"master\", \"flake-update/*\"]\n\
+             default_ref = \"master\"\n",
+            self.repo.url()
+        )
+    }
+}

@@ -1,0 +1,173 @@
+//! Names, messages, commits and configs that somebody made up.
+
+use std::{
+    ffi::OsStr,
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
+};
+
+use tests::{Flake, NixStore, Pool, eventually, flake::system_name, process::run};
+
+use crate::{DEADLINE, all_built, host};
+
+const ANY_REV: &str = "0123456789abcdef0123456789abcdef01234567";
+
+#[test]
+fn bad_names_on_the_command_line_are_refused() {
+    let pool = Pool::start();
+    let long = "x".repeat(300);
+    for bad in ["../x", "a b", "$(id)", &long, ""] {
+        let output = pool.submit(&[bad, "--rev", ANY_REV]).expect_code(2);
+        assert!(output.stderr.contains("host name"), "{output}");
+    }
+    let mut producer = pool.client("producer");
+    producer.args(["submit", "--repo", "homelab"]).arg(OsStr::from_bytes(b"\xff\xfe"));
+    let output = run(producer.args(["--rev", ANY_REV]), DEADLINE).expect_code(2);
+    assert!(!output.stderr.contains("panicked"), "{output}");
+    for (wrong, named) in [
+        (["h01", "--rev", "abc"], "full commit"),
+        (["h01", "--rev", "HEAD"], "full commit"),
+        (["h01", "--ref", "nosuch"], "nosuch"),
+        (["h01", "--ref", "$(id)"], "$(id)"),
+    ] {
+        let output = pool.submit(&wrong);
+        assert!(matches!(output.code, Some(2 | 3)), "{output}");
+        assert!(output.stderr.contains(named), "{output}");
+    }
+    let output = pool.producer(&["submit", "--repo", "nosuch", "--all", "--ref", "master"]);
+    assert!(output.expect_code(2).stderr.contains("nosuch"));
+    assert_eq!((pool.messages("NBP_JOBS"), pool.messages("KV_nbp-runs")), (0, 0));
+}
+
+#[test]
+fn bad_names_in_the_flake_are_refused_by_name() {
+    let pool = Pool::start();
+    pool.commit("master", &Flake::named(&["good", "a b", "../x $(id)"]));
+
+    let output = pool.submit(&["--all", "--ref", "master"]).expect_code(2);
+
+    assert!(output.stderr.contains("\"a b\"") && output.stderr.contains("../x"), "{output}");
+    assert_eq!(pool.messages("NBP_JOBS"), 0);
+}
+
+#[test]
+fn messages_that_name_no_job_are_dead_letters_and_good_jobs_go_on() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1));
+    let uuid = "0190f0d4-0000-7000-8000-000000000001";
+    for host in ["$(id)", "..x".trim_matches('.'), "ä", &"x".repeat(300)] {
+        let subject = format!("nbp.build.x86_64-linux.high.homelab.{rev}.{host}.{uuid}");
+        pool.publish(&subject, b"\xff\xfe not JSON");
+    }
+    pool.publish("nbp.build.x86_64-linux.high.short", b"{}");
+    let _worker = pool.worker("w1");
+
+    all_built(pool.submit(&["h01", "--rev", &rev, "--wait", "--json"]), 1);
+
+    // `x` is a name like any other, but nobody asked for it: its message is stale.
+    eventually("four dead letters", DEADLINE, || (pool.messages("NBP_DEAD") == 4).then_some(()));
+    eventually("an empty queue", DEADLINE, || (pool.messages("NBP_JOBS") == 0).then_some(()));
+    assert_eq!(pool.results().len(), 1);
+}
+
+#[test]
+fn a_message_that_contradicts_its_subject_ends_its_job_as_refused() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1));
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    let requests = pool.bucket("nbp-requests");
+    let incarnation = requests.values().next().expect("a request")["incarnation"].clone();
+    let incarnation = incarnation.as_str().expect("a uuid");
+    let subject = format!("nbp.build.x86_64-linux.high.homelab.{rev}.h01.{incarnation}");
+    pool.publish(&subject, br#"{"v":1,"job":"homelab.other","incarnation":"x","at":0}"#);
+    let _worker = pool.worker("w1");
+
+    let record = eventually("a result", DEADLINE, || pool.result(&rev, "h01"));
+
+    assert_eq!(record["state"]["outcome"]["result"], "infra-failed", "{record:#}");
+    assert_eq!(record["state"]["outcome"]["kind"], "refused", "{record:#}");
+    assert_eq!(pool.store.builds_begun(&system_name("h01")), 0);
+    eventually("an empty queue", DEADLINE, || (pool.messages("NBP_JOBS") == 0).then_some(()));
+}
+
+#[test]
+fn a_commit_on_no_allowed_ref_is_refused_before_evaluation() {
+    let pool = Pool::start();
+    pool.commit("master", &Flake::hosts(1));
+    let secret = pool.commit("secret", &Flake::hosts(2).salt("secret"));
+    let _worker = pool.worker("w1");
+
+    let output = pool.submit(&["h02", "--rev", &secret, "--wait", "--json"]).expect_code(3).json();
+
+    let refused = host(&output, "h02");
+    let message = refused["failure"]["message"].as_str().expect("a message");
+    assert!(message.contains(&secret) && message.contains("flake-update/*"), "{refused:#}");
+    let logs = pool.producer(&["logs", "h02", "--rev", &secret]);
+    assert!(!logs.stdout.contains("evaluating"), "{logs}");
+    assert_eq!(pool.store.builds_begun(&system_name("h02")), 0);
+}
+
+#[test]
+fn a_commit_that_left_its_ref_is_refused_although_mirror_and_nix_still_have_it() {
+    let pool = Pool::start();
+    let master = pool.commit("master", &Flake::hosts(1));
+    pool.repo.set_branch("flake-update/x", &master);
+    let candidate = pool.commit("flake-update/x", &Flake::hosts(3).salt("candidate"));
+    let _worker = pool.worker("w1");
+    all_built(pool.submit(&["h01", "--rev", &candidate, "--wait", "--json"]), 1);
+
+    pool.repo.delete_branch("flake-update/x");
+    // Another commit makes the worker fetch, and so learn that the branch is gone.
+    let newer = pool.commit("master", &Flake::hosts(1).salt("newer"));
+    all_built(pool.submit(&["h01", "--rev", &newer, "--wait", "--json"]), 1);
+
+    let output = pool.submit(&["h02", "--rev", &candidate, "--wait", "--json"]).expect_code(3);
+    assert_eq!(host(&output.json(), "h02")["outcome"], "infra-failed");
+    assert_eq!(pool.store.builds_begun(&system_name("h02")), 0);
+}
+
+#[test]
+fn a_flake_that_asks_for_settings_gets_none() {
+    let pool = Pool::start();
+    let dir = tests::scratch();
+    let (hook, ran) = (dir.path().join("hook"), dir.path().join("ran"));
+    std::fs::write(&hook, format!("#!/bin/sh\n: > {}\n", ran.display()))
+        .expect("a writable folder");
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).expect("our own file");
+    // Evaluation builds something here, so that a setting for builds shows.
+    let step = |name: &str, command: &str| {
+        format!(
+            "(derivation {{ name = \"{name}\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; \
+             args = [ \"-c\" \"{command}\" ]; }})"
+        )
+    };
+    let imported = step("imported", "echo 1 > $out");
+    let toplevel = format!("builtins.seq (import {imported}) {}", step("top", "mkdir $out"));
+    let flake = Flake::hosts(1)
+        .extra(&format!("nixConfig.post-build-hook = {hook:?};"))
+        .toplevel("h01", &toplevel);
+    let rev = pool.commit("master", &flake);
+    // This flake does reach whoever accepts what it asks for.
+    let gullible = NixStore::new();
+    let url = format!("git+{}?ref=master&rev={rev}#nixosConfigurations.h01", pool.repo.url());
+    let mut nix = gullible.nix("nix");
+    nix.args(["build", "--no-link", "--accept-flake-config"]);
+    run(nix.arg(format!("{url}.config.system.build.toplevel")), DEADLINE).expect_code(0);
+    std::fs::remove_file(&ran).expect("the hook ran");
+
+    let _worker = pool.worker("w1");
+    all_built(pool.submit(&["--all", "--ref", "master", "--wait", "--json"]), 1);
+    assert!(!ran.exists(), "the flake's hook ran");
+}
+
+#[test]
+fn a_typo_in_a_config_file_is_named_with_the_key_that_was_meant() {
+    let dir = tests::scratch();
+    let path = dir.path().join("worker.toml");
+    let text = "[worker]\nname = \"w\"\nslotss = 2\n[repos.r]\nurl = \"/r\"\n";
+    std::fs::write(&path, text).expect("a writable folder");
+    let mut worker = tests::process::command(tests::process::binary("worker"));
+    let output = run(worker.arg("check-config").arg(&path), DEADLINE).expect_code(2);
+    for part in ["worker.toml", "slotss", "slots"] {
+        assert!(output.stderr.contains(part), "{output}");
+    }
+}

@@ -1,0 +1,138 @@
+//! Brokers and workers that go away in the middle.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::{Flake, NixStore, Pool, WorkerOptions, eventually, flake::system_name};
+
+use crate::{DEADLINE, all_built, host};
+
+const ALL: [&str; 7] = ["submit", "--repo", "homelab", "--all", "--ref", "master", "--wait"];
+
+#[test]
+fn a_broker_killed_in_the_middle_loses_nothing_and_nothing_is_built_twice() {
+    let mut pool = Pool::start();
+    pool.commit("master", &Flake::hosts(16).seconds(0.2).held("h05"));
+    let _worker = pool.worker("w1");
+    let mut submit = pool.spawn_producer("submit", &ALL);
+    pool.store.wait_for_build(&system_name("h05"), DEADLINE);
+
+    pool.nats.kill();
+    pool.store.release("h05");
+    pool.nats.restart();
+
+    assert!(submit.wait(DEADLINE).success(), "{}", submit.log());
+    for n in 1..=16 {
+        let name = system_name(&format!("h{n:02}"));
+        assert_eq!(pool.store.builds_begun(&name), 1, "{name}");
+    }
+    eventually("an empty queue", DEADLINE, || (pool.messages("NBP_JOBS") == 0).then_some(()));
+}
+
+#[test]
+fn a_worker_told_to_stop_finishes_what_it_builds() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    let mut worker = pool.worker("w1");
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    pool.store.wait_for_build(&system_name("h01"), DEADLINE);
+
+    worker.sigterm();
+    worker.wait_for_log("told to stop", DEADLINE);
+    pool.store.release("h01");
+
+    assert!(worker.wait(DEADLINE).success(), "{}", worker.log());
+    let record = pool.result(&rev, "h01").expect("a result");
+    assert_eq!(record["state"]["outcome"]["result"], "built", "{record:#}");
+    assert_eq!(pool.messages("NBP_JOBS"), 0);
+    assert_eq!(pool.store.builders(), Vec::<u32>::new());
+}
+
+#[test]
+fn a_worker_that_cannot_finish_in_time_hands_the_job_back_without_an_attempt() {
+    let pool = Pool::start();
+    let second = NixStore::new();
+    second.release("h01");
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    let mut first =
+        pool.worker_with("w1", &WorkerOptions { drain_timeout: "200ms", ..Default::default() });
+    let mut submit = pool
+        .spawn_producer("submit", &["submit", "--repo", "homelab", "h01", "--rev", &rev, "--wait"]);
+    pool.store.wait_for_build(&system_name("h01"), DEADLINE);
+
+    first.sigterm();
+    assert!(first.wait(DEADLINE).success(), "{}", first.log());
+    assert_eq!(pool.store.builders(), Vec::<u32>::new(), "the builder is gone with its worker");
+    let _second =
+        pool.worker_with("w2", &WorkerOptions { store: Some(&second), ..Default::default() });
+
+    assert!(submit.wait(DEADLINE).success(), "{}", submit.log());
+    let record = pool.result(&rev, "h01").expect("a result");
+    let ends: Vec<&Value> = record["attempts"]
+        .as_array()
+        .expect("attempts")
+        .iter()
+        .map(|it| &it["end"]["why"])
+        .collect();
+    assert_eq!(ends, [&Value::from("handed-back"), &Value::Null], "{record:#}");
+}
+
+#[test]
+fn a_second_order_to_stop_ends_a_worker_at_once() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    let mut worker = pool.worker("w1");
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    pool.store.wait_for_build(&system_name("h01"), DEADLINE);
+
+    worker.sigterm();
+    worker.wait_for_log("told to stop", DEADLINE);
+    worker.sigterm();
+
+    worker.wait(Duration::from_secs(10));
+    eventually("no builder left", DEADLINE, || pool.store.builders().is_empty().then_some(()));
+}
+
+#[test]
+fn a_killed_worker_leaves_no_builder_and_its_job_is_taken_over() {
+    let pool = Pool::start();
+    let second = NixStore::new();
+    second.release("h01");
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    let mut first = pool.worker("w1");
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    pool.store.wait_for_build(&system_name("h01"), DEADLINE);
+
+    first.sigkill();
+    let _second =
+        pool.worker_with("w2", &WorkerOptions { store: Some(&second), ..Default::default() });
+
+    let answer = pool.submit(&["h01", "--rev", &rev, "--wait", "--json"]);
+    let answer = all_built(answer, 1);
+    assert_eq!(host(&answer, "h01")["worker"], "w2");
+    assert_eq!(host(&answer, "h01")["attempt"], 2);
+    eventually("no builder left", DEADLINE, || pool.store.builders().is_empty().then_some(()));
+}
+
+#[test]
+fn a_frozen_worker_that_wakes_changes_nothing() {
+    let pool = Pool::start();
+    let second = NixStore::new();
+    second.release("h01");
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    let first = pool.worker("w1");
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    pool.store.wait_for_build(&system_name("h01"), DEADLINE);
+
+    first.sigstop();
+    let _second =
+        pool.worker_with("w2", &WorkerOptions { store: Some(&second), ..Default::default() });
+    all_built(pool.submit(&["h01", "--rev", &rev, "--wait", "--json"]), 1);
+    let settled = pool.result(&rev, "h01").expect("a result");
+    first.sigcont();
+
+    first.wait_for_log("another worker has it", DEADLINE);
+    eventually("no builder left", DEADLINE, || pool.store.builders().is_empty().then_some(()));
+    assert_eq!(pool.result(&rev, "h01").expect("a result"), settled);
+    assert_eq!(settled["epoch"], 2);
+}

@@ -1,0 +1,50 @@
+//! The integration tests: one binary, one module per behaviour.
+
+mod asking_again;
+mod building;
+mod gate_checks;
+mod harness;
+mod hostile;
+mod interruptions;
+mod logs;
+mod standalone;
+mod waiting;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::Value;
+use tests::Output;
+
+/// For anything that is waited for, on a machine busy with other tests.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Outcome per host of a `submit --json` or `status --json`.
+fn outcomes(answer: &Value) -> BTreeMap<String, String> {
+    hosts(answer).map(|host| (text(&host["host"]), text(&host["outcome"]))).collect()
+}
+
+fn hosts(answer: &Value) -> impl Iterator<Item = &Value> {
+    answer["hosts"].as_array().expect("a list of hosts").iter()
+}
+
+#[track_caller]
+fn host<'a>(answer: &'a Value, name: &str) -> &'a Value {
+    hosts(answer)
+        .find(|host| host["host"] == name)
+        .unwrap_or_else(|| panic!("no host {name} in {answer:#}"))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("none").to_owned()
+}
+
+/// The answer says that all its hosts were built.
+#[track_caller]
+fn all_built(output: Output, expected: usize) -> Value {
+    let answer = output.expect_code(0).json();
+    let summary = serde_json::json!({
+        "expected": expected, "finished": expected, "built": expected, "failed": 0, "undecided": 0,
+    });
+    assert_eq!(answer["summary"], summary, "{answer:#}");
+    answer
+}

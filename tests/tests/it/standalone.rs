@@ -1,0 +1,93 @@
+//! One machine and no broker.
+
+use std::fs;
+
+use tests::{
+    Flake, NixStore, Repo, Spawned, eventually,
+    process::{binary, command, find, run},
+    scratch,
+};
+
+use crate::{DEADLINE, all_built};
+
+/// A standalone worker with everything of its own.
+struct Alone {
+    dir: tempfile::TempDir,
+    store: NixStore,
+    repo: Repo,
+}
+
+impl Alone {
+    fn new() -> Self {
+        let alone = Self { dir: scratch(), store: NixStore::new(), repo: Repo::new() };
+        let text = format!(
+            "[worker]\nname = \"alone\"\nstate_dir = {:?}\ndrain_timeout = \"1s\"\n\
+             [nix]\nstore = {:?}\n[repos.homelab]\nurl = {:?}\n",
+            alone.dir.path().join("state"),
+            alone.store.uri(),
+            alone.repo.url(),
+        );
+        fs::write(alone.dir.path().join("worker.toml"), text).expect("a writable folder");
+        alone
+    }
+
+    /// Starts it; each life has a log of its own, by name.
+    fn start(&self, life: &str) -> Spawned {
+        let mut worker = command(binary("worker"));
+        worker.envs(self.store.env()).arg("standalone");
+        worker.arg("--config").arg(self.dir.path().join("worker.toml"));
+        worker.arg("--data-dir").arg(self.dir.path().join("data"));
+        worker.args(["--port", "0", "--nats-server"]).arg(find("nats-server"));
+        Spawned::start(life, &mut worker, self.dir.path())
+    }
+
+    fn producer(&self, args: &[&str]) -> tests::Output {
+        let url = eventually("the broker's URL", DEADLINE, || {
+            fs::read_to_string(self.dir.path().join("data/nats-url")).ok()
+        });
+        let mut producer = command(binary("producer"));
+        producer.envs(self.store.env()).args(["--nats-url", url.trim()]).args(args);
+        run(&mut producer, DEADLINE)
+    }
+}
+
+#[test]
+fn a_standalone_worker_brings_its_own_broker_and_takes_it_along() {
+    let alone = Alone::new();
+    let rev = alone.repo.commit("master", &Flake::hosts(2).files());
+    let mut worker = alone.start("first");
+    worker.wait_for_log("ready for jobs", DEADLINE);
+
+    let submit = ["submit", "--repo", "homelab", "h01", "h02", "--rev", &rev, "--wait", "--json"];
+    all_built(alone.producer(&submit), 2);
+
+    // Its folder is locked: a second one is told so.
+    let mut second = alone.start("second");
+    assert_eq!(second.wait(DEADLINE).code(), Some(2), "{}", second.log());
+    assert!(second.log().contains("another `worker standalone`"), "{}", second.log());
+
+    worker.sigterm();
+    assert!(worker.wait(DEADLINE).success(), "{}", worker.log());
+    eventually("no process left", DEADLINE, || alone.processes().is_empty().then_some(()));
+
+    // What it did is still known to the next one.
+    let mut worker = alone.start("third");
+    worker.wait_for_log("ready for jobs", DEADLINE);
+    all_built(alone.producer(&submit), 2);
+    worker.sigkill();
+    eventually("no process left after a kill", DEADLINE, || {
+        alone.processes().is_empty().then_some(())
+    });
+}
+
+impl Alone {
+    /// Processes that name the data folder: the broker and its supervisor.
+    fn processes(&self) -> Vec<String> {
+        let name = self.dir.path().display().to_string();
+        let all = fs::read_dir("/proc").expect("a system with /proc").flatten();
+        all.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
+            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+            .filter(|line| line.contains(&name))
+            .collect()
+    }
+}

@@ -1,0 +1,83 @@
+//! Jobs that nobody can build yet, and people who watch them.
+
+use tests::{Flake, Pool, WorkerOptions, eventually};
+
+use crate::{DEADLINE, all_built, host, text};
+
+#[test]
+fn jobs_wait_for_a_worker_and_say_who_is_missing() {
+    let pool = Pool::start();
+    pool.commit("master", &Flake::hosts(2));
+
+    let submitted = pool.submit(&["--all", "--ref", "master", "--json"]).expect_code(0).json();
+
+    let run = text(&submitted["run"]);
+    assert_eq!(host(&submitted, "h01")["state"], "queued");
+    let status = pool.producer(&["status", &run]).expect_code(0);
+    let waits = "no worker for class x86_64-linux since ";
+    assert!(status.stdout.contains(waits), "{status}");
+
+    // Leaving a watch cancels nothing.
+    let left = pool.producer(&["watch", &run, "--timeout", "300ms"]).expect_code(3);
+    assert!(!left.stderr.is_empty());
+    let watch = pool.spawn_producer("watch", &["watch", &run, "--json"]);
+    let mut watch = watch;
+    let _worker = pool.worker("w1");
+    assert!(watch.wait(DEADLINE).success(), "{}", watch.log());
+    all_built(pool.producer(&["status", &run, "--json"]), 2);
+}
+
+#[test]
+fn a_class_that_no_worker_serves_waits_while_others_are_built() {
+    let pool = Pool::start();
+    let flake = Flake::hosts(2).system("h02", "aarch64-linux");
+    pool.commit("master", &flake);
+    let _worker = pool.worker("w1");
+
+    let submitted = pool.submit(&["--all", "--ref", "master", "--json"]).expect_code(0).json();
+
+    let run = text(&submitted["run"]);
+    assert_eq!(host(&submitted, "h02")["class"], "aarch64-linux");
+    eventually("h01 to be built", DEADLINE, || {
+        let status = pool.producer(&["status", &run, "--json"]).json();
+        (host(&status, "h01")["outcome"] == "built").then_some(())
+    });
+    let status = pool.producer(&["status", &run]);
+    assert!(status.stdout.contains("no worker for class aarch64-linux since "), "{status}");
+}
+
+#[test]
+fn one_broken_host_does_not_hide_the_systems_of_the_others_for_ever() {
+    // The second evaluation fails as a whole: the config's class decides, and every host is asked.
+    let pool = Pool::start();
+    pool.commit("master", &Flake::hosts(2).host_expression("h02", "abort \"gone\""));
+    let submitted = pool.submit(&["--all", "--ref", "master", "--json"]).expect_code(0).json();
+    assert_eq!(host(&submitted, "h01")["class"], "x86_64-linux");
+    assert_eq!(host(&submitted, "h02")["class"], "x86_64-linux");
+}
+
+#[test]
+fn a_class_that_nobody_set_up_is_refused() {
+    let pool = Pool::start();
+    pool.commit("master", &Flake::hosts(1).system("h01", "riscv64-linux"));
+
+    let output = pool.submit(&["--all", "--ref", "master"]).expect_code(2);
+
+    assert!(output.stderr.contains("producer setup --classes"), "{output}");
+    assert_eq!(pool.messages("NBP_JOBS"), 0);
+}
+
+#[test]
+fn excluded_hosts_are_left_out_and_recorded() {
+    let pool = Pool::start();
+    pool.commit("master", &Flake::named(&["web1", "web2", "db"]));
+    let _worker = pool.worker_with("w1", &WorkerOptions::default());
+
+    let output =
+        pool.submit(&["--all", "--ref", "master", "--exclude", "web*", "--wait", "--json"]);
+
+    all_built(output, 1);
+    let runs = pool.bucket("nbp-runs");
+    let run = runs.values().next().expect("a run");
+    assert_eq!(run["excluded"], serde_json::json!(["web1", "web2"]));
+}
