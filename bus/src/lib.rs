@@ -10,15 +10,17 @@ pub mod clock;
 mod connection;
 mod delivery;
 mod error;
+mod pokes;
 mod pull;
 mod reconcile;
 mod streams;
 mod submit;
 
 pub use bucket::{Entry, Records};
-pub use connection::{ANSWER_WAIT, Bus, ConnectError, Endpoint, Link, Pokes, URL_DEFAULT};
+pub use connection::{ANSWER_WAIT, Bus, ConnectError, Endpoint, Link, URL_DEFAULT};
 pub use delivery::Delivery;
 pub use error::Error;
+pub use pokes::Pokes;
 pub use pull::Pulled;
 pub use reconcile::{Drift, Reconciled};
 pub use streams::{Queued, StoredChunk};

@@ -145,3 +145,159 @@ fn opened(ask: &Ask, mut wanted_by: BTreeMap<RunId, Wish>) -> Request {
         superseded_by: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        outcome::{Built, Failure, FailureKind, InfraKind, Outcome},
+        record::{Claimer, Finished},
+    };
+    use uuid::Uuid;
+
+    fn run(n: u128) -> RunId {
+        RunId(Uuid::from_u128(n))
+    }
+
+    fn incarnation(n: u128) -> Incarnation {
+        Incarnation(Uuid::from_u128(n))
+    }
+
+    fn wish(priority: Priority) -> Wish {
+        Wish { priority, by: Identity::local(), at: Timestamp(1) }
+    }
+
+    /// Run `n` asks at normal priority and would open incarnation 9.
+    fn asks(n: u128) -> Ask {
+        let class = "x86_64-linux".parse().expect("a class");
+        Ask {
+            run: run(n),
+            wish: wish(Priority::Normal),
+            class,
+            force: false,
+            fresh: incarnation(9),
+        }
+    }
+
+    fn forces(n: u128) -> Ask {
+        Ask { force: true, ..asks(n) }
+    }
+
+    /// A request of incarnation 1 that these runs want.
+    fn wanted(runs: &[u128]) -> Request {
+        let wishes = runs.iter().map(|n| (run(*n), wish(Priority::Normal)));
+        Request { incarnation: incarnation(1), ..opened(&asks(0), wishes.collect()) }
+            .withdrawn(run(0), None)
+            .expect("run 0 was there")
+    }
+
+    fn running(of: Incarnation) -> Record {
+        let by = Claimer {
+            worker: "w".parse().expect("a name"),
+            instance: crate::job::Instance(Uuid::nil()),
+            at: Timestamp(1),
+            lease_ms: 1,
+        };
+        Record::claimed(None, of, &by)
+    }
+
+    fn finished_as(outcome: Outcome) -> Record {
+        let at = Timestamp(1);
+        let (queue_ms, build_ms, phases) = (0, 0, Vec::new());
+        let worker = None;
+        running(incarnation(1)).finished(Finished {
+            outcome,
+            at,
+            worker,
+            queue_ms,
+            build_ms,
+            phases,
+        })
+    }
+
+    fn built() -> Outcome {
+        let (out_path, drv_path) = (String::new(), String::new());
+        Outcome::Built(Built { out_path, drv_path, closure_bytes: 0, reused: false })
+    }
+
+    fn failed() -> Outcome {
+        Outcome::Failed { kind: FailureKind::BuildFailed, failure: Failure::default() }
+    }
+
+    /// What the ask writes: the incarnation and the runs that want it.
+    #[track_caller]
+    fn writes(answer: Answer, of: u128, runs: &[u128]) -> Request {
+        let Answer::Write(request) = answer else { panic!("wrote nothing: {answer:?}") };
+        assert_eq!(request.incarnation, incarnation(of));
+        let wants: Vec<RunId> = request.wanted_by.keys().copied().collect();
+        assert_eq!(wants, runs.iter().map(|n| run(*n)).collect::<Vec<_>>());
+        request
+    }
+
+    #[test]
+    fn the_first_ask_opens_an_incarnation() {
+        writes(ask(None, None, &asks(1)), 9, &[1]);
+    }
+
+    #[test]
+    fn an_unfinished_incarnation_that_somebody_wants_is_joined() {
+        writes(ask(Some(&wanted(&[1])), None, &asks(2)), 1, &[1, 2]);
+        let record = running(incarnation(1));
+        writes(ask(Some(&wanted(&[1])), Some(&record), &asks(2)), 1, &[1, 2]);
+        // A finish of an older incarnation says nothing about this one.
+        let older = Record { incarnation: incarnation(7), ..finished_as(failed()) };
+        writes(ask(Some(&wanted(&[1])), Some(&older), &asks(2)), 1, &[1, 2]);
+    }
+
+    #[test]
+    fn asking_again_stands_and_a_more_urgent_wish_is_raised() {
+        let request = wanted(&[1, 2]);
+        assert_eq!(ask(Some(&request), None, &asks(2)), Answer::Stands(incarnation(1)));
+        let low = Ask { wish: wish(Priority::Low), ..asks(2) };
+        assert_eq!(ask(Some(&request), None, &low), Answer::Stands(incarnation(1)));
+        let high = Ask { wish: wish(Priority::High), ..asks(2) };
+        let raised = writes(ask(Some(&request), None, &high), 1, &[1, 2]);
+        assert_eq!(raised.priority(), Some(Priority::High));
+    }
+
+    #[test]
+    fn an_incarnation_that_lost_its_last_wish_is_closed() {
+        let closed = wanted(&[1]).withdrawn(run(1), Some(run(5))).expect("it had a wish");
+        assert!(!closed.wanted());
+        assert_eq!(closed.superseded_by, Some(run(5)));
+        let reopened = writes(ask(Some(&closed), None, &asks(2)), 9, &[2]);
+        assert_eq!(reopened.superseded_by, None);
+        assert_eq!(wanted(&[1]).withdrawn(run(2), None), None);
+        let kept = wanted(&[1, 2]).withdrawn(run(1), Some(run(5))).expect("it had a wish");
+        assert_eq!((kept.wanted(), kept.superseded_by), (true, None));
+    }
+
+    #[test]
+    fn what_was_built_or_left_undecided_is_asked_anew() {
+        let infra = Outcome::InfraFailed { kind: InfraKind::DiskFull, failure: Failure::default() };
+        for outcome in [built(), infra, Outcome::Cancelled, Outcome::Superseded] {
+            let record = finished_as(outcome);
+            writes(ask(Some(&wanted(&[1])), Some(&record), &asks(2)), 9, &[2]);
+            // Also when the request is gone: pruned.
+            writes(ask(None, Some(&record), &asks(2)), 9, &[2]);
+        }
+    }
+
+    #[test]
+    fn a_failure_of_the_flake_answers_unless_forced() {
+        let record = finished_as(failed());
+        assert_eq!(ask(Some(&wanted(&[1])), Some(&record), &asks(2)), Answer::FromRecord);
+        assert_eq!(ask(None, Some(&record), &asks(2)), Answer::FromRecord);
+        let forced = writes(ask(Some(&wanted(&[1])), Some(&record), &forces(2)), 9, &[2]);
+        assert!(forced.force);
+    }
+
+    #[test]
+    fn force_takes_the_wishes_of_an_unfinished_job_over() {
+        let forced = writes(ask(Some(&wanted(&[1])), None, &forces(2)), 9, &[1, 2]);
+        assert!(forced.force);
+        // Asked again after a lost answer, it does not force itself a second time.
+        let again = ask(Some(&forced), None, &forces(2));
+        assert_eq!(again, Answer::Stands(incarnation(9)));
+    }
+}

@@ -1,0 +1,67 @@
+//! Core messages as hints that something changed. A lost one costs time, never correctness.
+
+use futures_util::StreamExt as _;
+use tokio::{sync::mpsc, task::AbortHandle};
+use tracing::debug;
+
+use crate::{connection::Bus, error::Error};
+
+/// Core messages on a subject, only as a hint that something changed: the truth is read from the
+/// leader afterwards.
+pub struct Pokes {
+    subjects: mpsc::Receiver<String>,
+    task: AbortHandle,
+}
+
+/// Pokes that wait to be read. More add nothing: one is enough to read again.
+const POKES_WAITING: usize = 256;
+
+impl Bus {
+    /// Listens on a subject, wildcards allowed. Survives reconnects.
+    ///
+    /// # Errors
+    /// When the client is closed.
+    pub async fn pokes(&self, subject: &str) -> Result<Pokes, Error> {
+        let operation = "subscribe";
+        let failed = |reason: String| {
+            let subject = subject.to_owned();
+            Error::Server { operation, subject, reason }
+        };
+        let mut subscriber =
+            self.client.subscribe(subject.to_owned()).await.map_err(|e| failed(e.to_string()))?;
+        let (sender, subjects) = mpsc::channel(POKES_WAITING);
+        // Owned by the returned value, which aborts it.
+        #[expect(clippy::disallowed_methods, reason = "the abort handle below owns it")]
+        let task = tokio::spawn(async move {
+            while let Some(message) = subscriber.next().await {
+                sender.try_send(message.subject.to_string()).ok();
+            }
+        });
+        Ok(Pokes { subjects, task: task.abort_handle() })
+    }
+
+    /// Sends a poke; nobody may be listening.
+    pub async fn poke(&self, subject: String) {
+        if let Err(error) = self.client.publish(subject.clone(), bytes::Bytes::new()).await {
+            debug!(%subject, %error, "a poke was not sent");
+        }
+    }
+}
+
+impl Pokes {
+    /// The subject of the next poke. Never ends while the connection lives.
+    pub async fn next(&mut self) -> Option<String> {
+        self.subjects.recv().await
+    }
+
+    /// Forgets pokes that came in the meantime: one read answers them all.
+    pub fn clear(&mut self) {
+        while self.subjects.try_recv().is_ok() {}
+    }
+}
+
+impl Drop for Pokes {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,214 @@
+//! The bytes of every record. A fixture here is what some broker out there holds: it must decode
+//! for ever, and a change that would write other bytes shows here first.
+
+use std::fmt::Debug;
+
+use proto::{
+    Attempt, AttemptEnd, Built, Epoch, Failure, FailureKind, Finished, InfraKind, JobMessage,
+    Outcome, Phase, Presence, Priority, Record, Request, RunRecord, Running, State, Timestamp, V1,
+    Waiting, Wish,
+    event::{DeadLetter, JobEvent, What},
+    log::{LogChunk, LogLine},
+    record::{PhaseTime, Progress},
+    worker::PresentJob,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+const JOB: &str = "nixos-servers.0123456789abcdef0123456789abcdef01234567.ns1";
+const FIRST: &str = "01a205c2-16b4-7095-a68f-a42b236999a4";
+const SECOND: &str = "01a205c2-40e1-770c-a21b-3f6cad08f9a0";
+
+/// The value has exactly these bytes, these bytes are the value, a reader of today tolerates a
+/// field of tomorrow, and nobody reads another version.
+#[track_caller]
+fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, fixture: &str) {
+    let fixture: Value = serde_json::from_str(fixture).expect("a fixture is JSON");
+    assert_eq!(serde_json::to_value(value).expect("encodes"), fixture, "encoding changed");
+    let decode = |json: &Value| serde_json::from_value::<T>(json.clone());
+    assert_eq!(&decode(&fixture).expect("decodes"), value, "decoding changed");
+    let mut later = fixture.clone();
+    later["of_tomorrow"] = true.into();
+    assert_eq!(&decode(&later).expect("tolerates an unknown field"), value);
+    let mut newer = fixture;
+    newer["v"] = 2.into();
+    let error = decode(&newer).expect_err("another version is refused").to_string();
+    assert!(error.contains("unknown version 2"), "{error}");
+}
+
+fn parse<T: std::str::FromStr<Err: Debug>>(text: &str) -> T {
+    text.parse().expect("a valid name")
+}
+
+fn attempt(epoch: u64, end: Option<AttemptEnd>) -> Attempt {
+    let (worker, instance) = (parse("nix-cache01"), parse(SECOND));
+    Attempt { epoch: Epoch(epoch), worker, instance, at: Timestamp(1_700_000_000_000), end }
+}
+
+fn record(state: State, attempts: Vec<Attempt>) -> Record {
+    Record { v: V1, epoch: Epoch(3), incarnation: parse(FIRST), attempts, state }
+}
+
+fn finished(outcome: Outcome) -> State {
+    State::Finished(Finished {
+        outcome,
+        at: Timestamp(1_700_000_100_000),
+        worker: Some(parse("nix-cache01")),
+        queue_ms: 12,
+        build_ms: 90_000,
+        phases: vec![PhaseTime { phase: Phase::Evaluate, ms: 4_000 }],
+    })
+}
+
+#[test]
+fn job_message() {
+    let at = Timestamp(1_700_000_000_000);
+    let message = JobMessage { v: V1, job: parse(JOB), incarnation: parse(FIRST), at };
+    check(&message, include_str!("wire/job_message.json"));
+}
+
+#[test]
+fn request() {
+    let by = parse("UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4");
+    let wish = Wish { priority: Priority::High, by, at: Timestamp(1_700_000_000_000) };
+    let request = Request {
+        v: V1,
+        class: parse("x86_64-linux_kvm"),
+        incarnation: parse(FIRST),
+        wanted_by: [(parse(SECOND), wish)].into(),
+        force: true,
+        avoid_worker: Some(parse("w2")),
+        superseded_by: None,
+    };
+    check(&request, include_str!("wire/request.json"));
+}
+
+#[test]
+fn record_running() {
+    let state = State::Running(Running {
+        instance: parse(SECOND),
+        worker: parse("nix-cache01"),
+        lease_ms: 60_000,
+        phase: Phase::Build,
+        progress: Some(Progress { done: 3, expected: 40 }),
+    });
+    let lost = attempt(1, Some(AttemptEnd::WorkerLost));
+    let back = attempt(2, Some(AttemptEnd::HandedBack));
+    let record = record(state, vec![lost, back, attempt(3, None)]);
+    check(&record, include_str!("wire/record_running.json"));
+}
+
+#[test]
+fn record_waiting() {
+    let message = "no space left on device".to_owned();
+    let reason = AttemptEnd::Infra { kind: InfraKind::DiskFull, message };
+    let state = State::Waiting(Waiting { delay_ms: 7_123, reason: reason.clone() });
+    let record = record(state, vec![attempt(3, Some(reason))]);
+    check(&record, include_str!("wire/record_waiting.json"));
+}
+
+#[test]
+fn record_built() {
+    let outcome = Outcome::Built(Built {
+        out_path: "/nix/store/5ba1zbq5fg0ss86n4zz7x71rmvb5k59l-nixos-system-ns1-26.05".into(),
+        drv_path: "/nix/store/bn4p257w1xwbzcqr86hcalsgkn4c1ymh-nixos-system-ns1-26.05.drv".into(),
+        closure_bytes: 2_345_678_901,
+        reused: true,
+    });
+    let record = record(finished(outcome), vec![attempt(3, None)]);
+    check(&record, include_str!("wire/record_built.json"));
+}
+
+#[test]
+fn record_failed() {
+    let failure = Failure {
+        message: "builder for 'x.drv' failed with exit code 1".into(),
+        drv: Some("/nix/store/n991rrxzxjqkdzr5356dlvpyfhvsbazw-prometheus-3.9.0.drv".into()),
+        log_tail: vec!["line".into(), "last line".into()],
+    };
+    let outcome = Outcome::Failed { kind: FailureKind::BuildFailed, failure };
+    let record = record(finished(outcome), vec![attempt(3, None)]);
+    check(&record, include_str!("wire/record_failed.json"));
+}
+
+#[test]
+fn record_infra_failed_and_cancelled() {
+    let failure = Failure::message("the worker was lost in the middle");
+    let outcome = Outcome::InfraFailed { kind: InfraKind::WorkerLost, failure };
+    let infra = record(finished(outcome), Vec::new());
+    check(&infra, include_str!("wire/record_infra_failed.json"));
+    let cancelled = record(finished(Outcome::Cancelled), Vec::new());
+    check(&cancelled, include_str!("wire/record_cancelled.json"));
+}
+
+#[test]
+fn run() {
+    let run = RunRecord {
+        v: V1,
+        run: parse(SECOND),
+        by: parse("local"),
+        at: Timestamp(1_700_000_000_000),
+        repo: parse("nixos-servers"),
+        revision: parse("0123456789abcdef0123456789abcdef01234567"),
+        git_ref: Some("refs/heads/master".into()),
+        hosts: [(parse("ns1"), parse("x86_64-linux"))].into(),
+        excluded: vec![parse("pi4")],
+        priority: Priority::Normal,
+        force: false,
+    };
+    check(&run, include_str!("wire/run.json"));
+    assert_eq!(run.key(), format!("local.{SECOND}"));
+}
+
+#[test]
+fn presence() {
+    let presence = Presence {
+        v: V1,
+        worker: parse("nix-cache01"),
+        instance: parse(SECOND),
+        classes: vec![parse("x86_64-linux")],
+        slots: 2,
+        jobs: vec![PresentJob { job: parse(JOB), phase: Phase::Fetch }],
+        draining: true,
+        paused: Some("store: 3 GiB free, want 10 GiB".into()),
+        version: "0.1.0".into(),
+        since: Timestamp(1_700_000_000_000),
+    };
+    check(&presence, include_str!("wire/presence.json"));
+}
+
+#[test]
+fn log_chunk() {
+    let drv = Some("/nix/store/n991rrxzxjqkdzr5356dlvpyfhvsbazw-prometheus-3.9.0.drv".into());
+    let lines = vec![
+        LogLine { drv, text: "Running phase: \u{1b}[1mbuildPhase".into() },
+        LogLine { drv: None, text: "evaluating ns1".into() },
+    ];
+    let chunk = LogChunk { v: V1, seq: 7, dropped: 3, lines, end: true };
+    check(&chunk, include_str!("wire/log_chunk.json"));
+}
+
+#[test]
+fn job_event_and_dead_letter() {
+    let reason = InfraKind::FetchFailed;
+    let event = JobEvent {
+        v: V1,
+        at: Timestamp(1_700_000_000_000),
+        job: parse(JOB),
+        incarnation: parse(FIRST),
+        epoch: Epoch(3),
+        worker: parse("nix-cache01"),
+        what: What::Retrying { reason, message: "no route to host".into(), delay_ms: 100 },
+    };
+    check(&event, include_str!("wire/job_event.json"));
+    let letter = DeadLetter {
+        v: V1,
+        at: Timestamp(1_700_000_000_000),
+        worker: parse("nix-cache01"),
+        subject: "nbp.build.short".into(),
+        payload: "{".into(),
+        reason: "it is not nbp.build and six tokens".into(),
+        attempts: vec![attempt(1, Some(AttemptEnd::WorkerLost))],
+    };
+    check(&letter, include_str!("wire/dead_letter.json"));
+}
