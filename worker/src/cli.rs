@@ -57,7 +57,7 @@ pub enum Command {
     },
     /// Like `run`, with a private nats-server as a child: for one machine and no broker.
     Standalone {
-        /// The config file (worker.toml); its [nats] table is not used.
+        /// The config file (worker.toml); its `nats` table is not used.
         #[arg(long)]
         config: PathBuf,
         /// Where the broker keeps its data [default: `broker` in the worker's state folder].

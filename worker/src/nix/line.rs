@@ -9,7 +9,7 @@ pub(super) const LINE_BYTES_MAX: usize = 64 << 10;
 /// A line of stderr without its newline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
-    /// The line, invalid UTF-8 replaced, cut at [`LINE_BYTES_MAX`].
+    /// The line, invalid UTF-8 replaced, cut at `LINE_BYTES_MAX`.
     pub text: String,
     /// Its whole length in bytes.
     pub bytes: u64,
