@@ -77,6 +77,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The connection is closed for good: the broker has taken this identity's rights away.
+    #[error("the connection to the broker is closed for good")]
+    Closed,
     /// The server said no for another reason.
     #[error("{operation} on {subject} failed: {reason}")]
     Server {

@@ -7,7 +7,7 @@ use bus::{Bus, Link, clock, clock::ServerClock};
 use proto::{subject, topology::PRESENCE_EVERY};
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior},
+    time::{Instant, MissedTickBehavior, timeout},
 };
 use tracing::{info, warn};
 
@@ -32,6 +32,9 @@ pub enum LoopEnd {
     /// A second order came; builds were cut off.
     Cut,
 }
+
+/// Time for the last acks and naks to leave.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The loop and what it runs.
 pub(crate) struct EventLoop {
@@ -64,10 +67,13 @@ impl EventLoop {
             let deadline = self.machine.deadline();
             let event = tokio::select! {
                 event = self.hands.next() => event,
-                poke = pokes.next() => match poke.as_deref().and_then(subject::cancelled_job) {
-                    Some(job) => Event::CancelPoked(job),
-                    None => continue,
-                },
+                poke = pokes.next() => {
+                    let Some(poke) = poke else { return Err(bus::Error::Closed) };
+                    match subject::cancelled_job(&poke) {
+                        Some(job) => Event::CancelPoked(job),
+                        None => continue,
+                    }
+                }
                 () = until(self.start, deadline) => Event::Tick,
                 Some(StopOrder) = stop.recv() => {
                     stop_orders += 1;
@@ -95,6 +101,9 @@ impl EventLoop {
                 }
             };
             if self.step(event) {
+                if timeout(LAST_WORDS, self.hands.finish()).await.is_err() {
+                    warn!("the broker did not take the last acks in time; leases will run out");
+                }
                 presence.leave(&self.who).await;
                 return Ok(LoopEnd::Drained);
             }

@@ -1,11 +1,12 @@
 //! Carries the machine's effects out. Decides nothing: each effect becomes a task, and what comes
 //! of it becomes the next event.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, panic::AssertUnwindSafe, time::Duration};
 
 use bus::{Bus, Delivery, Entry, Error, Pulled};
+use futures_util::FutureExt as _;
 use proto::{
-    JobKey, JobMessage, Record, Timestamp, V1, WorkerName,
+    Failure, InfraKind, JobKey, JobMessage, Record, Timestamp, V1, WorkerName,
     event::{DeadLetter, JobEvent, What},
     subject::JobSubject,
 };
@@ -14,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
 use crate::{
-    build::{self, BuildContext, Notice, Plan, Task},
+    build::{self, BuildContext, BuildEnd, Ended, Notice, Plan, Task},
     log_pump::{LogPump, LogSink},
     log_task::LogTask,
     machine::io::{Answer, Delivered, DeliveryId, Effect, Event, Written},
@@ -117,12 +118,19 @@ impl Hands {
                     return Event::Acked(id, confirmed);
                 }
                 Ok(Done::Nothing) => {}
-                Err(error) => {
-                    // Nothing here panics by design; a lease that is not renewed ends the job.
-                    tracing::error!("a task of the worker failed: {error}");
-                }
+                // An answer that never comes would hold a slot for ever. A worker that dies is
+                // replaced, and its leases run out.
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(cancelled) => warn!("a task was cancelled: {cancelled}"),
+                },
             }
         }
+    }
+
+    /// Lets what is under way come to its end: the last naks and acks. Bounded by the caller.
+    pub(crate) async fn finish(mut self) {
+        while self.tasks.join_next().await.is_some() {}
     }
 
     /// Takes the open pull back, also when the machine did not ask: the connection is new.
@@ -305,10 +313,18 @@ impl Hands {
                     to_loop.send((id, notice)).await.ok();
                 }
             };
-            let (ended, ()) = tokio::join!(building, forwarding);
+            // Whatever happens in a build, its job must hear of its end.
+            let work = AssertUnwindSafe(async { tokio::join!(building, forwarding).0 });
+            let ended = work.catch_unwind().await.unwrap_or_else(|_| panicked());
             Done::Event(Event::Ended(id, ended))
         });
     }
+}
+
+/// The end of a build whose code failed. Its children end with their supervisors' stdin.
+fn panicked() -> Ended {
+    let failure = Failure::message("the worker's own code failed; its log says where");
+    Ended { end: BuildEnd::Infra { kind: InfraKind::Unclassified, failure }, phases: Vec::new() }
 }
 
 /// A line in the worker's log for each change of a job's state, fewer for its phases.
