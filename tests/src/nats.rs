@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     time::Duration,
@@ -88,6 +89,20 @@ impl NatsServer {
 
     pub fn thaw(&self) {
         self.running().sigcont();
+    }
+
+    /// What a server with `http` in its config says of itself at this path.
+    pub fn monitored(&self, path: &str) -> serde_json::Value {
+        let ports = self.dir.path().join(format!("nats-server_{}.ports", self.running().id()));
+        let ports: serde_json::Value =
+            serde_json::from_slice(&fs::read(ports).expect("its ports file")).expect("JSON");
+        let url = ports["monitoring"][0].as_str().expect("a server with http");
+        let mut stream = TcpStream::connect(url.trim_start_matches("http://")).expect("connects");
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").expect("asks");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        serde_json::from_str(body).expect("JSON")
     }
 
     fn running(&self) -> &Spawned {

@@ -2,6 +2,7 @@
 
 mod asking_again;
 mod building;
+mod facts;
 mod gate_checks;
 mod harness;
 mod hostile;
