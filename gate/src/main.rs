@@ -3,13 +3,14 @@
 use std::{io::Write as _, process::ExitCode};
 
 use gate::Cli;
+use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
-    let cli = match Cli::from_args() {
+    let cli = match options::parse::<Cli>(std::env::args_os()) {
         Ok(cli) => cli,
         Err(code) => return code.into(),
     };
-    cli.global.start_log();
+    cli.global.voice.start_log(LevelFilter::WARN);
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

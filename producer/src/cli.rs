@@ -1,12 +1,11 @@
 //! The command line: global options and the tree of commands. Each command's own arguments stand
 //! beside it. This is the only place that sees the environment.
 
-use std::{io::Write as _, path::PathBuf};
+use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use proto::ExitCode;
+use clap::{Args, Parser, Subcommand};
+use options::{Broker, Voice};
 use settings::Span;
-use telemetry::Color;
 
 use crate::command::{logs, setup, status, submit, watch};
 
@@ -25,15 +24,8 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// The broker; several URLs with commas between [default: nats://127.0.0.1:4222]
-    #[arg(long, env = "NATS_URL", global = true, value_name = "URL")]
-    pub(crate) nats_url: Option<String>,
-    /// File with the NKey seed
-    #[arg(long, env = "NATS_NKEY", global = true, value_name = "FILE")]
-    pub(crate) nkey_file: Option<PathBuf>,
-    /// PEM file of the authority that signed the broker's certificate
-    #[arg(long, env = "NATS_CA", global = true, value_name = "FILE")]
-    pub(crate) ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) broker: Broker,
     /// Config file (TOML: [nats], [repos.<name>])
     #[arg(long, env = "NBP_CONFIG", global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -43,22 +35,9 @@ pub struct Global {
     /// Print JSON instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Say more; may be repeated
-    #[arg(short, long, global = true, action = ArgAction::Count)]
-    verbose: u8,
-    /// Say less; may be repeated
-    #[arg(short, long, global = true, action = ArgAction::Count)]
-    quiet: u8,
-    /// Colour in messages
-    #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
-    color: When,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum When {
-    Auto,
-    Always,
-    Never,
+    /// How much to say.
+    #[command(flatten)]
+    pub voice: Voice,
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,47 +52,6 @@ pub(crate) enum Command {
     Watch(watch::Args),
     /// Print the build log of a host
     Logs(logs::Args),
-}
-
-impl Cli {
-    /// Reads the arguments of this process. Usage errors are told here, and give their exit code.
-    pub fn from_args() -> Result<Self, ExitCode> {
-        Self::try_parse().map_err(|error| {
-            if !error.use_stderr() {
-                // Help and version. A reader that left early has seen what it wanted.
-                error.print().ok();
-                return ExitCode::Done;
-            }
-            // clap quotes arguments as they are; they may hold what a terminal obeys.
-            let text = telemetry::plain_lines(&error.render().to_string());
-            std::io::stderr().write_all(text.as_bytes()).ok();
-            ExitCode::Usage
-        })
-    }
-}
-
-impl Global {
-    /// Starts the log as `-v`, `-q` and `--color` ask for.
-    pub fn start_log(&self) {
-        let steps = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
-        let verbosity = steps(self.verbose).saturating_sub(steps(self.quiet));
-        telemetry::init(tracing::level_filters::LevelFilter::WARN, verbosity, self.color.into());
-    }
-
-    /// Only data and errors are wanted.
-    pub fn is_quiet(&self) -> bool {
-        self.quiet > self.verbose
-    }
-}
-
-impl From<When> for Color {
-    fn from(when: When) -> Self {
-        match when {
-            When::Auto => Self::Auto,
-            When::Always => Self::Always,
-            When::Never => Self::Never,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,14 +3,15 @@
 use std::process::ExitCode;
 
 use producer::{Cli, Console};
+use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
-    let cli = match Cli::from_args() {
+    let cli = match options::parse::<Cli>(std::env::args_os()) {
         Ok(cli) => cli,
         Err(code) => return code.into(),
     };
-    cli.global.start_log();
-    let mut console = Console::new(cli.global.is_quiet());
+    cli.global.voice.start_log(LevelFilter::WARN);
+    let mut console = Console::new(cli.global.voice.is_quiet());
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

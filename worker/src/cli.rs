@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
+use options::{Broker, Voice};
 
 /// Pulls build jobs and builds them with Nix.
 ///
@@ -15,32 +16,7 @@ pub struct Cli {
     pub command: Command,
     /// How much to say.
     #[command(flatten)]
-    pub said: Said,
-}
-
-/// How much to say, and how.
-#[derive(Debug, Args)]
-pub struct Said {
-    /// Say more; twice for everything.
-    #[arg(short, long, global = true, action = ArgAction::Count)]
-    pub verbose: u8,
-    /// Say less; twice for errors only.
-    #[arg(short, long, global = true, action = ArgAction::Count)]
-    pub quiet: u8,
-    /// Colour the log.
-    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
-    pub color: ColorChoice,
-}
-
-/// When to use colour.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ColorChoice {
-    /// On a terminal, unless `NO_COLOR` is set.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
+    pub voice: Voice,
 }
 
 /// The commands.
@@ -53,7 +29,7 @@ pub enum Command {
         config: PathBuf,
         /// Where the broker is; overrides the config file.
         #[command(flatten)]
-        nats: NatsArgs,
+        nats: Broker,
     },
     /// Like `run`, with a private nats-server as a child: for one machine and no broker.
     Standalone {
@@ -75,26 +51,4 @@ pub enum Command {
         /// The config file (worker.toml).
         file: PathBuf,
     },
-}
-
-/// Where the broker is and who we are.
-#[derive(Clone, Debug, Default, Args)]
-pub struct NatsArgs {
-    /// URL of the broker.
-    #[arg(long, env = "NATS_URL")]
-    pub nats_url: Option<String>,
-    /// File with the NKey seed.
-    #[arg(long, env = "NATS_NKEY")]
-    pub nkey_file: Option<PathBuf>,
-    /// PEM file of the broker's certificate authority.
-    #[arg(long, env = "NATS_CA")]
-    pub ca_file: Option<PathBuf>,
-}
-
-impl Said {
-    /// Steps louder than usual.
-    pub fn verbosity(&self) -> i8 {
-        let count = |n: u8| i8::try_from(n).unwrap_or(i8::MAX);
-        count(self.verbose).saturating_sub(count(self.quiet))
-    }
 }

@@ -30,41 +30,28 @@ mod teller;
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
-use clap::Parser as _;
-use telemetry::Color;
 use tracing::level_filters::LevelFilter;
 
 use self::{
     broker::BrokerConfig,
-    cli::{Cli, ColorChoice, Command},
+    cli::{Cli, Command},
     config::Config,
     error::Error,
 };
 
 /// Runs the command line and gives the exit code.
 pub async fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let cli: Cli = match options::parse(args) {
         Ok(cli) => cli,
-        Err(error) => {
-            error.print().ok();
-            return if error.use_stderr() {
-                proto::ExitCode::Usage.into()
-            } else {
-                ExitCode::SUCCESS
-            };
-        }
+        Err(code) => return code.into(),
     };
-    let color = match cli.said.color {
-        ColorChoice::Auto => Color::Auto,
-        ColorChoice::Always => Color::Always,
-        ColorChoice::Never => Color::Never,
-    };
-    telemetry::init(LevelFilter::INFO, cli.said.verbosity(), color);
+    cli.voice.start_log(LevelFilter::INFO);
     match command(cli.command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Also under `-q`; and a stderr that is gone is no reason to end differently.
-            writeln!(std::io::stderr(), "error: failed to {error}").ok();
+            let text = telemetry::plain_lines(&error.to_string());
+            writeln!(std::io::stderr(), "worker: failed to {text}").ok();
             error.exit_code().into()
         }
     }

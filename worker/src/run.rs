@@ -15,7 +15,6 @@ use tracing::{info, warn};
 use crate::{
     broker::{Broker, BrokerConfig},
     build::BuildContext,
-    cli::NatsArgs,
     config::Config,
     error::Error,
     event_loop::{EventLoop, LoopEnd, StopOrder},
@@ -38,7 +37,7 @@ const FLUSH_WAIT: Duration = Duration::from_secs(10);
 /// See [`Error`]. A broker that is away is none: the worker waits for it.
 pub async fn run(
     config: Config,
-    nats: &NatsArgs,
+    nats: &options::Broker,
     stop: mpsc::Receiver<StopOrder>,
 ) -> Result<(), Error> {
     let endpoint = endpoint(&config, nats);
@@ -56,7 +55,8 @@ pub async fn standalone(
 ) -> Result<(), Error> {
     let tasks = TaskTracker::new();
     let broker = Broker::start(&broker, &Supervisor::this_program(), &tasks).await?;
-    let nats = NatsArgs { nats_url: Some(broker.url().to_owned()), ..NatsArgs::default() };
+    let nats =
+        options::Broker { nats_url: Some(broker.url().to_owned()), ..options::Broker::default() };
     let endpoint = Endpoint { nkey_file: None, ca_file: None, ..endpoint(&config, &nats) };
     let worked = match set_up(&config, &endpoint).await {
         Ok(()) => work(config, endpoint, true, stop).await,
@@ -85,16 +85,9 @@ async fn set_up(config: &Config, endpoint: &Endpoint) -> Result<(), Error> {
     Ok(())
 }
 
-fn endpoint(config: &Config, nats: &NatsArgs) -> Endpoint {
-    let file = &config.nats;
-    let url = nats.nats_url.clone().or_else(|| file.url.clone());
-    Endpoint {
-        url: url.unwrap_or_else(|| bus::URL_DEFAULT.to_owned()),
-        nkey_file: nats.nkey_file.clone().or_else(|| file.nkey_file.clone()),
-        ca_file: nats.ca_file.clone().or_else(|| file.ca_file.clone()),
-        name: format!("nbp-worker-{}", config.name),
-        patience: None,
-    }
+/// A worker waits for its broker for ever.
+fn endpoint(config: &Config, nats: &options::Broker) -> Endpoint {
+    nats.endpoint(&config.nats, format!("nbp-worker-{}", config.name), None)
 }
 
 async fn work(

@@ -5,7 +5,7 @@ use std::{
     os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
 };
 
-use tests::{Flake, NixStore, Pool, eventually, flake::system_name, process::run};
+use tests::{Flake, NixStore, Pool, WorkerOptions, eventually, flake::system_name, process::run};
 
 use crate::{DEADLINE, all_built, host};
 
@@ -79,7 +79,8 @@ fn a_message_that_contradicts_its_subject_ends_its_job_as_refused() {
     let incarnation = incarnation.as_str().expect("a uuid");
     let subject = format!("nbp.build.x86_64-linux.high.homelab.{rev}.h01.{incarnation}");
     pool.publish(&subject, br#"{"v":1,"job":"homelab.other","incarnation":"x","at":0}"#);
-    let _worker = pool.worker("w1");
+    // One slot, so that the urgent message is met before the good one.
+    let _worker = pool.worker_with("w1", &WorkerOptions { slots: 1, ..WorkerOptions::default() });
 
     let record = eventually("a result", DEADLINE, || pool.result(&rev, "h01"));
 

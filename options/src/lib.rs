@@ -1,0 +1,138 @@
+//! Command line options that the three programs share: where the broker is, how much to say, and
+//! usage errors that are safe to look at. It knows no command.
+
+use std::{
+    ffi::OsString,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bus::Endpoint;
+use clap::{ArgAction, Args, Parser, ValueEnum};
+use proto::ExitCode;
+use settings::NatsTable;
+use telemetry::Color;
+use tracing::level_filters::LevelFilter;
+
+/// Where the broker is and who we are. The command line and the environment win over the config
+/// file.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Broker {
+    /// The broker; several URLs with commas between [default: nats://127.0.0.1:4222]
+    #[arg(long, env = "NATS_URL", global = true, value_name = "URL")]
+    pub nats_url: Option<String>,
+    /// File with the NKey seed
+    #[arg(long, env = "NATS_NKEY", global = true, value_name = "FILE")]
+    pub nkey_file: Option<PathBuf>,
+    /// PEM file of the authority that signed the broker's certificate
+    #[arg(long, env = "NATS_CA", global = true, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How much to say, and how.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Voice {
+    /// Say more; may be repeated
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Say less; may be repeated
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    quiet: u8,
+    /// Colour in messages
+    #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
+    color: When,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Broker {
+    /// The endpoint, with what the command line does not say taken from `file`.
+    ///
+    /// `name` is the client's name in the server's lists; `patience` bounds the first connection.
+    pub fn endpoint(
+        &self,
+        file: &NatsTable,
+        name: impl Into<String>,
+        patience: Option<Duration>,
+    ) -> Endpoint {
+        let path = |ours: &Option<PathBuf>, file: &Option<PathBuf>| {
+            given(ours.as_deref()).map(Path::to_owned).or_else(|| file.clone())
+        };
+        let url = self.nats_url.clone().filter(|url| !url.is_empty()).or_else(|| file.url.clone());
+        Endpoint {
+            url: url.unwrap_or_else(|| bus::URL_DEFAULT.into()),
+            nkey_file: path(&self.nkey_file, &file.nkey_file),
+            ca_file: path(&self.ca_file, &file.ca_file),
+            name: name.into(),
+            patience,
+        }
+    }
+}
+
+/// A path that was really given: an empty variable is how a shell unsets one for a child.
+pub fn given(path: Option<&Path>) -> Option<&Path> {
+    path.filter(|path| !path.as_os_str().is_empty())
+}
+
+impl Voice {
+    /// Starts the log; `base` is its level without `-v` and `-q`.
+    pub fn start_log(&self, base: LevelFilter) {
+        let steps = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
+        let color = match self.color {
+            When::Auto => Color::Auto,
+            When::Always => Color::Always,
+            When::Never => Color::Never,
+        };
+        telemetry::init(base, steps(self.verbose).saturating_sub(steps(self.quiet)), color);
+    }
+
+    /// Only data and errors are wanted.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet > self.verbose
+    }
+}
+
+/// Reads a command line. Help and usage errors are told here, and give their exit code.
+///
+/// # Errors
+/// The exit code to end with.
+pub fn parse<T: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<T, ExitCode> {
+    T::try_parse_from(args).map_err(|error| {
+        if !error.use_stderr() {
+            // Help and version. A reader that left early has seen what it wanted.
+            error.print().ok();
+            return ExitCode::Done;
+        }
+        // clap quotes arguments as they are; they may hold what a terminal obeys.
+        let text = telemetry::plain_lines(&error.render().to_string());
+        std::io::stderr().write_all(text.as_bytes()).ok();
+        ExitCode::Usage
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_wins_over_the_file_and_an_empty_value_does_not() {
+        let file = NatsTable {
+            url: Some("nats://file:1".into()),
+            nkey_file: Some("/file".into()),
+            ca_file: None,
+        };
+        let ours = Broker { nats_url: Some("nats://ours:1".into()), ..Broker::default() };
+        let endpoint = ours.endpoint(&file, "x", None);
+        assert_eq!(endpoint.url, "nats://ours:1");
+        assert_eq!(endpoint.nkey_file.as_deref(), Some(Path::new("/file")));
+        let empty = Broker { nats_url: Some(String::new()), ..Broker::default() };
+        assert_eq!(empty.endpoint(&file, "x", None).url, "nats://file:1");
+        assert_eq!(empty.endpoint(&NatsTable::default(), "x", None).url, bus::URL_DEFAULT);
+    }
+}
