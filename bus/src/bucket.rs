@@ -110,6 +110,18 @@ impl<T: Serialize + DeserializeOwned> Records<T> {
         self.bus.publish_acked("delete", &subject, marker, 0).await.map(drop)
     }
 
+    /// Deletes a key if it still has `revision`.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it has another; no answer; denied.
+    pub async fn delete_if(&self, key: &str, revision: u64) -> Result<(), Error> {
+        let marker = PublishMessage::build()
+            .header("KV-Operation", "DEL")
+            .expected_last_subject_sequence(revision);
+        let subject = subject::kv(self.bucket.name(), key);
+        self.bus.publish_acked("delete", &subject, marker, 0).await.map(drop)
+    }
+
     /// The keys that match `filter` (a key with wildcards), sorted, deleted ones included.
     ///
     /// # Errors

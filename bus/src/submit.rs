@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proto::{
-    Incarnation, JobKey, JobMessage, Priority, RunId, RunRecord, V1, Wish,
+    Incarnation, JobKey, JobMessage, Priority, Request, RunId, RunRecord, V1, Wish,
     request::{self, Answer, Ask},
     run::run_key,
     subject::{self, JobSubject},
@@ -104,18 +104,24 @@ impl Bus {
         }
     }
 
-    /// Takes one run's wish for a job away; says whether it had one.
+    /// Takes one run's wish for a job away, for the sake of a newer run if it names one; says
+    /// whether there was a wish.
     ///
     /// # Errors
     /// No answer, denied.
-    pub async fn withdraw(&self, job: &JobKey, run: RunId) -> Result<bool, Error> {
+    pub async fn withdraw(
+        &self,
+        job: &JobKey,
+        run: RunId,
+        superseded_by: Option<RunId>,
+    ) -> Result<bool, Error> {
         let requests = self.requests();
         let key = job.to_string();
         for race in 0..RACES_MAX {
             let request = requests.get(&key).await?;
-            let Some(new) = request.value.as_ref().and_then(|it| it.withdrawn(run, None)) else {
-                return Ok(race > 0);
-            };
+            let without = request.value.and_then(|it| it.withdrawn(run, superseded_by));
+            // Gone after a lost answer: it was ours that took it.
+            let Some(new) = without else { return Ok(race > 0) };
             match requests.put_if(&key, &new, request.revision).await {
                 Ok(_) => {
                     self.poke(subject::cancel(job)).await;
@@ -137,23 +143,31 @@ impl Bus {
     /// No answer, denied, full.
     pub async fn heal(&self, job: &JobKey) -> Result<bool, Error> {
         let key = job.to_string();
+        // The queue first: a job that is taken and finished in between reads as finished.
+        let queued = self.queued(job).await?;
         let record = self.results().get(&key).await?.value;
         let Some(request) = self.requests().get(&key).await?.value else { return Ok(false) };
-        let Some(priority) = request.priority() else { return Ok(false) };
         let finished = record.is_some_and(|record| {
             record.incarnation == request.incarnation && record.outcome().is_some()
         });
-        if finished {
+        if finished || queued.iter().any(|queued| queued.incarnation == request.incarnation) {
             return Ok(false);
         }
-        let queued = self.queued(job).await?;
-        if queued.iter().any(|queued| queued.incarnation == request.incarnation) {
-            return Ok(false);
-        }
-        let incarnation = request.incarnation;
-        let subject = JobSubject { class: request.class, priority, job: job.clone(), incarnation };
+        let requeued = self.requeue(job, &request).await?;
+        Ok(requeued.is_some_and(|(_, queued)| queued == Queued::Now))
+    }
+
+    /// Publishes a job again at its most urgent wish; `None` when nobody wants it.
+    pub(crate) async fn requeue(
+        &self,
+        job: &JobKey,
+        request: &Request,
+    ) -> Result<Option<(JobSubject, Queued)>, Error> {
+        let Some(priority) = request.priority() else { return Ok(None) };
+        let (class, incarnation) = (request.class.clone(), request.incarnation);
+        let subject = JobSubject { class, priority, job: job.clone(), incarnation };
         let queued = self.publish_job(&subject, &message(&subject)).await?;
-        Ok(queued == Queued::Now)
+        Ok(Some((subject, queued)))
     }
 
     /// Which of a class's consumers are missing. A submit to such a class would wait for ever.
@@ -191,6 +205,7 @@ pub fn ask_of(run: &RunRecord, class: &proto::Class) -> Ask {
         wish: Wish { priority: run.priority, by: run.by.clone(), at: run.at },
         class: class.clone(),
         force: run.force,
+        retry: false,
         fresh: Incarnation(uuid::Uuid::now_v7()),
     }
 }

@@ -1,6 +1,9 @@
 //! One file per command: its arguments and what it does with them.
 
+pub(crate) mod cancel;
 pub(crate) mod logs;
+pub(crate) mod pause;
+pub(crate) mod retry;
 pub(crate) mod setup;
 pub(crate) mod status;
 pub(crate) mod submit;

@@ -54,6 +54,8 @@ pub enum What {
     HandedBack,
     /// The worker found that another had taken the job over, and stopped.
     Fenced,
+    /// It was wanted, unfinished and in no queue; a sweep published it again.
+    Requeued,
     /// It ended.
     Finished {
         /// The name of its outcome.
@@ -75,6 +77,7 @@ impl What {
             Self::Retrying { .. } => "retrying",
             Self::HandedBack => "handed-back",
             Self::Fenced => "fenced",
+            Self::Requeued => "requeued",
             Self::Finished { .. } => "finished",
             Self::Dead { .. } => "dead",
         }

@@ -58,6 +58,8 @@ pub struct Ask {
     pub class: Class,
     /// Build again, whatever is known.
     pub force: bool,
+    /// A known failure of the flake is no answer.
+    pub retry: bool,
     /// The incarnation to open if the current one cannot be joined.
     pub fresh: Incarnation,
 }
@@ -103,7 +105,7 @@ impl Request {
 /// finished one and a forced one get a new incarnation; the wishes of an unfinished one move over.
 pub fn ask(request: Option<&Request>, record: Option<&Record>, ask: &Ask) -> Answer {
     let finished = finished(request, record);
-    if finished == Some(Standing::Fail) && !ask.force {
+    if finished == Some(Standing::Fail) && !(ask.force || ask.retry) {
         return Answer::FromRecord;
     }
     let open = request.filter(|request| finished.is_none() && request.wanted());
@@ -175,6 +177,7 @@ mod tests {
             wish: wish(Priority::Normal),
             class,
             force: false,
+            retry: false,
             fresh: incarnation(9),
         }
     }
@@ -290,6 +293,8 @@ mod tests {
         assert_eq!(ask(None, Some(&record), &asks(2)), Answer::FromRecord);
         let forced = writes(ask(Some(&wanted(&[1])), Some(&record), &forces(2)), 9, &[2]);
         assert!(forced.force);
+        let retry = Ask { retry: true, ..asks(2) };
+        assert!(!writes(ask(Some(&wanted(&[1])), Some(&record), &retry), 9, &[2]).force);
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub struct WorkerOptions<'a> {
     pub max_attempts: u32,
     pub delay_min: &'a str,
     pub delay_max: &'a str,
+    /// Further lines of the `[worker]` table.
+    pub worker: &'a str,
     /// Further TOML after the tables above, with its own table headers.
     pub extra: String,
 }
@@ -70,6 +72,7 @@ impl Default for WorkerOptions<'_> {
             max_attempts: 3,
             delay_min: "100ms",
             delay_max: "500ms",
+            worker: "",
             extra: String::new(),
         }
     }
@@ -247,13 +250,14 @@ impl Pool {
         format!(
             "[nats]\nurl = \"{}\"\n\n\
              [worker]\nname = {name:?}\nstate_dir = {state:?}\nsystems = {:?}\nslots = {}\n\
-             drain_timeout = {:?}\n\n\
+             drain_timeout = {:?}\n{}\n\n\
              [nix]\nstore = {:?}\n\n\
              [retry]\nmax_attempts = {}\ndelay_min = {:?}\ndelay_max = {:?}\n\n{}\n{}\n",
             self.nats.url(),
             options.systems,
             options.slots,
             options.drain_timeout,
+            options.worker,
             store.uri(),
             options.max_attempts,
             options.delay_min,

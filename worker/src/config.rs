@@ -23,6 +23,8 @@ pub const EVAL_SLOTS_DEFAULT: usize = 1;
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10 * 60);
 /// A broker that is upgraded or fails over is back by then.
 pub const ORPHAN_GRACE_DEFAULT: Duration = Duration::from_secs(15 * 60);
+/// A job that fell between two writes is found within minutes; the sweep itself is some reads.
+pub const SWEEP_EVERY_DEFAULT: Duration = Duration::from_secs(2 * 60);
 /// A kernel or a browser from source on a small machine.
 pub const WALL_DEFAULT: Duration = Duration::from_secs(4 * 3600);
 /// Long links and test suites without output; Hydra's default is two hours for these.
@@ -65,6 +67,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Time that a build goes on without a broker.
     pub orphan_grace: Duration,
+    /// Time between two sweeps, on average.
+    pub sweep_every: Duration,
     /// Becomes `NIX_REMOTE` of every Nix call.
     pub store: Option<String>,
     /// What a build may use.
@@ -133,6 +137,7 @@ struct RawWorker {
     eval_slots: Option<usize>,
     drain_timeout: Option<Span>,
     orphan_grace: Option<Span>,
+    sweep_every: Option<Span>,
 }
 
 #[derive(Default, Deserialize)]
@@ -212,6 +217,7 @@ impl TryFrom<RawConfig> for Config {
             // Both may be zero: stop at once; give a job up as soon as the lease is out.
             drain_timeout: worker.drain_timeout.map_or(DRAIN_TIMEOUT_DEFAULT, |span| span.0),
             orphan_grace: worker.orphan_grace.map_or(ORPHAN_GRACE_DEFAULT, |span| span.0),
+            sweep_every: span("[worker] sweep_every", worker.sweep_every, SWEEP_EVERY_DEFAULT)?,
             store: raw.nix.store,
             log_keep_max: raw.limits.log_keep_max.map_or(LOG_KEEP_MAX_DEFAULT, |size| size.0),
             limits: limits(&raw.limits)?,

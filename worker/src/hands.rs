@@ -7,7 +7,7 @@ use bus::{Bus, Delivery, Entry, Error, Pulled};
 use futures_util::FutureExt as _;
 use proto::{
     Failure, InfraKind, JobKey, JobMessage, Record, Timestamp, V1, WorkerName,
-    event::{DeadLetter, JobEvent, What},
+    event::{DeadLetter, What},
     subject::JobSubject,
 };
 use tokio::{sync::mpsc, sync::oneshot, task::JoinSet};
@@ -195,11 +195,8 @@ impl Hands {
                 }
             }
             Effect::Tell { subject, epoch, what } => {
-                let JobSubject { job, incarnation, .. } = subject;
-                say(&job, epoch, &what);
-                let (at, worker) = (bus::clock::now(), self.worker.clone());
-                let event = JobEvent { v: V1, at, job, incarnation, epoch, worker, what };
-                self.teller.tell(News::Event(Box::new(event)));
+                say(&subject.job, epoch, &what);
+                self.teller.tell(News::of(&self.worker, subject, epoch, what));
             }
             Effect::Bury { subject, record, reason } => self.bury(&subject, &record, reason),
             Effect::Exit => {}
@@ -332,7 +329,7 @@ fn say(job: &JobKey, epoch: proto::Epoch, what: &What) {
     let (kind, host) = (what.kind(), &job.host);
     match what {
         What::Phase { phase } => debug!(%job, %epoch, "{host}: {}", phase.name()),
-        What::Claimed | What::HandedBack => info!(%job, %epoch, "{host}: {kind}"),
+        What::Claimed | What::HandedBack | What::Requeued => info!(%job, %epoch, "{host}: {kind}"),
         What::Finished { outcome } => info!(%job, %epoch, "{host}: {kind}, {outcome}"),
         What::Fenced => warn!(%job, %epoch, "{host}: another worker has it, or nobody answers"),
         What::Dead { reason } => warn!(%job, %epoch, "{host}: dead: {reason}"),

@@ -3,7 +3,8 @@
 //! - [`machine`]: the pure heart, events in and effects out. Whoever wants to know when a message
 //!   is acked reads it.
 //! - [`event_loop`] turns sockets, timers, child exits and signals into events; `hands` carries
-//!   the effects out; `teller`, `log_task` and `presence` talk to the broker beside it.
+//!   the effects out; `teller`, `log_task`, `presence` and `sweeper` talk to the broker
+//!   beside it.
 //! - [`build`] is one attempt from commit to root; [`mirror`] and [`nix`] are its tools;
 //!   [`log_pump`] makes chunks of its log; [`supervise`] is the process between us and every child.
 //! - [`run`] starts all this; [`broker`] is the private broker of `standalone`.
@@ -26,6 +27,7 @@ mod presence;
 pub mod run;
 mod signals;
 pub mod supervise;
+mod sweeper;
 mod teller;
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};

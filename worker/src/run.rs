@@ -9,7 +9,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     machine::{Machine, Settings},
     nix::process::Supervisor,
     presence::{self, Who},
+    sweeper::Sweeper,
     teller::Teller,
 };
 
@@ -121,6 +122,15 @@ async fn work(
     }
     let (news, logs) = (TaskTracker::new(), TaskTracker::new());
     let teller = Teller::start(bus.clone(), &news);
+    let stop_sweeper = CancellationToken::new();
+    let sweeper = Sweeper {
+        bus: bus.clone(),
+        worker: config.name.clone(),
+        classes: config.classes.clone(),
+        every: config.sweep_every,
+        teller: teller.clone(),
+    };
+    news.spawn(sweeper.run(stop_sweeper.clone()));
     let tools = Tools {
         bus: bus.clone(),
         context,
@@ -133,7 +143,9 @@ async fn work(
     info!(worker = %config.name, slots = config.slots, "ready for jobs");
     let event_loop =
         EventLoop { bus: bus.clone(), machine, hands, who, clock, start: Instant::now() };
-    let ended = event_loop.run(stop).await?;
+    let ended = event_loop.run(stop).await;
+    stop_sweeper.cancel();
+    let ended = ended?;
     if ended == LoopEnd::Drained {
         news.close();
         logs.close();

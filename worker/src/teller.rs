@@ -13,8 +13,9 @@ use std::{
 
 use bus::Bus;
 use proto::{
-    JobKey,
-    event::{DeadLetter, JobEvent},
+    Epoch, JobKey, V1, WorkerName,
+    event::{DeadLetter, JobEvent, What},
+    subject::JobSubject,
 };
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::task::TaskTracker;
@@ -39,6 +40,15 @@ pub(crate) enum News {
         id: String,
         letter: Box<DeadLetter>,
     },
+}
+
+impl News {
+    /// What happened to a job, told by `worker` now.
+    pub(crate) fn of(worker: &WorkerName, subject: JobSubject, epoch: Epoch, what: What) -> Self {
+        let JobSubject { job, incarnation, .. } = subject;
+        let (at, worker) = (bus::clock::now(), worker.clone());
+        Self::Event(Box::new(JobEvent { v: V1, at, job, incarnation, epoch, worker, what }))
+    }
 }
 
 /// Takes news and returns at once.

@@ -2,6 +2,7 @@
 
 mod asking_again;
 mod building;
+mod changing_minds;
 mod facts;
 mod gate_checks;
 mod harness;

@@ -1,0 +1,121 @@
+//! Finding what fell between two writes: jobs that are wanted, unfinished, and in no queue
+//! (DESIGN 5.12). A submitter that died between wish and publish leaves one, and so does a lost
+//! message. Needs no consumer: stream info by subject, and leader reads.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use proto::{
+    Class, Incarnation, JobKey,
+    subject::{self, JobSubject},
+};
+
+use crate::{clock, connection::Bus, error::Error, streams::Queued};
+
+/// Reads in flight at once: enough to hide round trips, few enough to be no load.
+const READS_AT_ONCE: usize = 8;
+
+/// Requests that nobody needs any more are kept this long, so that `status` and `retry` of a run
+/// still find them.
+const REQUEST_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// What a sweeper remembers between two sweeps: requests whose incarnation is finished, by key and
+/// revision. A request that is written again has another revision and is looked at again.
+#[derive(Default)]
+pub struct SweepMemory {
+    finished: HashMap<String, u64>,
+}
+
+/// What a sweep did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Jobs that are in the queue again.
+    pub requeued: Vec<JobSubject>,
+    /// Requests that were old and of no use.
+    pub pruned: usize,
+}
+
+/// What one request came to.
+enum Look {
+    Fine,
+    Finished(u64),
+    Requeued(JobSubject),
+    Pruned,
+}
+
+impl Bus {
+    /// Looks at all requests of these classes once.
+    ///
+    /// # Errors
+    /// No answer, denied. What was done until then stands, and the next sweep goes on.
+    pub async fn sweep(&self, memory: &mut SweepMemory, classes: &[Class]) -> Result<Swept, Error> {
+        // The queue is listed first: what is published after that is at worst refused as a copy.
+        let queued = self.queue(subject::BUILD_ALL).await?;
+        let queued: HashSet<(JobKey, Incarnation)> =
+            queued.into_iter().map(|it| (it.job, it.incarnation)).collect();
+        let keys = self.requests().keys(">").await?;
+        let known = &memory.finished;
+        let looks = keys.into_iter().map(|key| async {
+            let look = self.look(&key, known.get(&key).copied(), classes, &queued).await?;
+            Ok::<_, Error>((key, look))
+        });
+        let looks: Vec<(String, Look)> =
+            stream::iter(looks).buffer_unordered(READS_AT_ONCE).try_collect().await?;
+        let mut swept = Swept::default();
+        let mut finished = HashMap::new();
+        for (key, look) in looks {
+            match look {
+                Look::Fine => {}
+                Look::Finished(revision) => drop(finished.insert(key, revision)),
+                Look::Requeued(job) => swept.requeued.push(job),
+                Look::Pruned => swept.pruned += 1,
+            }
+        }
+        memory.finished = finished;
+        Ok(swept)
+    }
+
+    async fn look(
+        &self,
+        key: &str,
+        finished_at: Option<u64>,
+        classes: &[Class],
+        queued: &HashSet<(JobKey, Incarnation)>,
+    ) -> Result<Look, Error> {
+        let Ok(job) = key.parse::<JobKey>() else { return Ok(Look::Fine) };
+        let entry = match self.requests().get(key).await {
+            Err(error @ Error::Undecodable { .. }) => {
+                tracing::debug!("{error}");
+                return Ok(Look::Fine);
+            }
+            entry => entry?,
+        };
+        let Some(request) = entry.value else { return Ok(Look::Fine) };
+        let old = clock::now().since(entry.time) > REQUEST_AGE_MAX;
+        let known = finished_at == Some(entry.revision);
+        if known || !request.wanted() {
+            if old && self.requests().delete_if(key, entry.revision).await.is_ok() {
+                return Ok(Look::Pruned);
+            }
+            return Ok(if known { Look::Finished(entry.revision) } else { Look::Fine });
+        }
+        if !classes.contains(&request.class) || queued.contains(&(job.clone(), request.incarnation))
+        {
+            return Ok(Look::Fine);
+        }
+        let record = self.results().get(key).await?.value;
+        let finished = record.is_some_and(|record| {
+            record.incarnation == request.incarnation && record.outcome().is_some()
+        });
+        if finished {
+            return Ok(Look::Finished(entry.revision));
+        }
+        match self.requeue(&job, &request).await? {
+            Some((subject, Queued::Now)) => Ok(Look::Requeued(subject)),
+            Some((_, Queued::Already)) | None => Ok(Look::Fine),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! `producer pause` and `producer resume`: whether jobs of a class are handed out. What runs goes
+//! on.
+
+use std::time::Duration;
+
+use bus::UNTIL_RESUMED;
+use proto::{Class, ExitCode};
+use settings::Span;
+
+use crate::{context::Context, error::Error};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pause {
+    /// Which classes; all of them by default
+    #[arg(value_name = "CLASS")]
+    classes: Vec<Class>,
+    /// For how long; until `resume` by default
+    #[arg(long = "for", value_name = "DURATION")]
+    length: Option<Span>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Resume {
+    /// Which classes; all of them by default
+    #[arg(value_name = "CLASS")]
+    classes: Vec<Class>,
+}
+
+pub(crate) async fn pause(args: Pause, context: &mut Context<'_>) -> Result<ExitCode, Error> {
+    let length = args.length.map_or(UNTIL_RESUMED, |length| length.0);
+    set(args.classes, Some(length), context).await
+}
+
+pub(crate) async fn resume(args: Resume, context: &mut Context<'_>) -> Result<ExitCode, Error> {
+    set(args.classes, None, context).await
+}
+
+async fn set(
+    mut classes: Vec<Class>,
+    length: Option<Duration>,
+    context: &mut Context<'_>,
+) -> Result<ExitCode, Error> {
+    let bus = context.connect().await?;
+    if classes.is_empty() {
+        classes = bus.classes().await?.into_iter().map(|(class, _)| class).collect();
+    }
+    for class in classes {
+        if !bus.missing_consumers(&class).await?.is_empty() {
+            return Err(Error::MissingConsumers { classes: class.to_string() });
+        }
+        let changed = bus.pause(&class, length).await?;
+        let state = if length.is_some() { "paused" } else { "resumed" };
+        context.console.data(&format!("{class}: {} consumers {state}\n", changed.len()))?;
+    }
+    bus.close().await;
+    Ok(ExitCode::Done)
+}

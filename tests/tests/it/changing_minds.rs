@@ -1,0 +1,122 @@
+//! Cancel, retry, pause, and jobs that fell between two writes.
+
+use std::time::Duration;
+
+use tests::{
+    Flake, Pool, WorkerOptions, eventually,
+    flake::{BROKEN_LEAF, system_name},
+};
+
+use crate::{DEADLINE, all_built, host, text};
+
+/// Submits without waiting; gives the run.
+fn asked(pool: &Pool, args: &[&str]) -> String {
+    text(&pool.submit(&[args, &["--json"]].concat()).expect_code(0).json()["run"])
+}
+
+#[test]
+fn a_queued_job_that_is_cancelled_never_starts() {
+    let pool = Pool::start();
+    pool.commit("master", &Flake::hosts(2));
+    let run = asked(&pool, &["--all", "--ref", "master"]);
+
+    pool.producer(&["cancel", &run]).expect_code(0);
+
+    let status = pool.producer(&["status", &run, "--json"]).expect_code(0).json();
+    assert_eq!(host(&status, "h01")["outcome"], "cancelled", "{status:#}");
+    let _worker = pool.worker("w1");
+    eventually("an empty queue", DEADLINE, || (pool.messages("NBP_JOBS") == 0).then_some(()));
+    pool.producer(&["watch", &run]).expect_code(4);
+    assert_eq!(pool.store.builds_begun(&system_name("h01")), 0);
+}
+
+#[test]
+fn a_running_job_that_is_cancelled_is_killed_and_reads_as_cancelled() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    let _worker = pool.worker("w1");
+    let run = asked(&pool, &["h01", "--rev", &rev]);
+    pool.store.wait_for_build(&system_name("h01"), DEADLINE);
+
+    pool.producer(&["cancel", &run]).expect_code(0);
+
+    eventually("the builder to be gone", Duration::from_secs(5), || {
+        pool.store.builders().is_empty().then_some(())
+    });
+    pool.producer(&["watch", &run, "--timeout", "20s"]).expect_code(4);
+    let record = eventually("a finished record", DEADLINE, || {
+        pool.result(&rev, "h01").filter(|record| record["state"]["is"] == "finished")
+    });
+    assert_eq!(record["state"]["outcome"]["result"], "cancelled", "{record:#}");
+    eventually("an empty queue", DEADLINE, || (pool.messages("NBP_JOBS") == 0).then_some(()));
+}
+
+#[test]
+fn cancelling_one_of_two_runs_leaves_the_job_to_the_other() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    let low = asked(&pool, &["h01", "--rev", &rev, "--priority", "low"]);
+    let high = asked(&pool, &["h01", "--rev", &rev, "--priority", "high"]);
+    let _worker = pool.worker("w1");
+    pool.store.wait_for_build(&system_name("h01"), DEADLINE);
+
+    let said = pool.producer(&["cancel", &low]).expect_code(0);
+    assert!(said.stdout.contains("1 more want it"), "{said}");
+    pool.store.release("h01");
+
+    all_built(pool.producer(&["watch", &high, "--json"]), 1);
+    assert_eq!(pool.store.builds_begun(&system_name("h01")), 1);
+    eventually("an empty queue", DEADLINE, || (pool.messages("NBP_JOBS") == 0).then_some(()));
+}
+
+#[test]
+fn retry_asks_a_known_failure_anew() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1).failing("h01"));
+    let _worker = pool.worker("w1");
+    let submit = pool.submit(&["h01", "--rev", &rev, "--wait", "--json"]).expect_code(1);
+    let run = text(&submit.json()["run"]);
+    assert_eq!(pool.store.builds_begun(BROKEN_LEAF), 1);
+
+    pool.producer(&["retry", "--failed", &run]).expect_code(0);
+
+    pool.producer(&["watch", &run]).expect_code(1);
+    assert_eq!(pool.store.builds_begun(BROKEN_LEAF), 2);
+}
+
+#[test]
+fn a_paused_class_hands_nothing_out_until_it_is_resumed() {
+    let pool = Pool::start();
+    pool.commit("master", &Flake::hosts(1));
+    let _worker = pool.worker("w1");
+    pool.producer(&["pause", "x86_64-linux"]).expect_code(0);
+    let run = asked(&pool, &["--all", "--ref", "master"]);
+    pool.producer(&["watch", &run, "--timeout", "2s"]).expect_code(3);
+    assert_eq!(pool.store.builds_begun(&system_name("h01")), 0);
+
+    pool.producer(&["resume"]).expect_code(0);
+
+    all_built(pool.producer(&["watch", &run, "--json"]), 1);
+    pool.producer(&["pause", "riscv64-linux"]).expect_code(2);
+}
+
+#[test]
+fn a_job_whose_message_is_lost_is_found_without_anybody_asking_again() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1));
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    pool.block_on(async {
+        let stream = pool.jetstream().await.get_stream("NBP_JOBS").await.expect("the stream");
+        stream.purge().await.expect("purges");
+    });
+    assert_eq!(pool.messages("NBP_JOBS"), 0);
+
+    let extra = "sweep_every = \"300ms\"";
+    let _worker = pool.worker_with("w1", &WorkerOptions { worker: extra, ..Default::default() });
+
+    eventually("the host to be built", DEADLINE, || {
+        let record = pool.result(&rev, "h01")?;
+        (record["state"]["outcome"]["result"] == "built").then_some(())
+    });
+    assert_eq!(pool.store.builds_begun(&system_name("h01")), 1);
+}
