@@ -74,6 +74,8 @@ pub(super) struct Context<'a> {
     pub(super) settings: &'a Settings,
     pub(super) now: Now,
     pub(super) draining: bool,
+    /// Another delivery of the same job has a claim here, won or under way.
+    pub(super) rival: bool,
     pub(super) chance: &'a mut fastrand::Rng,
     pub(super) out: &'a mut Vec<Effect>,
 }
@@ -94,6 +96,12 @@ impl Job {
             Stage::Held(held) => Some(held),
             _ => None,
         }
+    }
+
+    /// It has a claim, won or under way. Of two claims of one instance nobody could say which one
+    /// stands when an answer is lost: they have the same epoch.
+    pub(super) fn claims(&self) -> bool {
+        matches!(self.stage, Stage::Claiming(_) | Stage::Unsure { .. } | Stage::Held(_))
     }
 
     /// The next moment at which it wants a tick.
@@ -256,6 +264,7 @@ impl Job {
             }
             // Told to stop while reading: another worker takes it, at once.
             Decision::Claim(_) if ctx.draining => self.nak(Duration::ZERO, ctx),
+            Decision::Claim(_) if ctx.rival => self.nak(RACE_LOST, ctx),
             Decision::Claim(plan) => {
                 let by = record::Claimer {
                     worker: settings.worker.clone(),

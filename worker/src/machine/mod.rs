@@ -184,10 +184,13 @@ impl Machine {
         act: impl FnOnce(&mut Job, &mut Context<'_>),
     ) {
         let draining = self.draining();
+        let mut others = self.jobs.values().filter(|other| other.id != id);
+        let key = self.jobs.get(&id).map(|job| &job.subject.job);
+        let rival = others.any(|other| other.claims() && Some(&other.subject.job) == key);
         // An answer for a delivery that is settled by now is of no use to anybody.
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let settings = &self.settings;
-        act(job, &mut Context { settings, now, draining, chance: &mut self.chance, out });
+        let (settings, chance) = (&self.settings, &mut self.chance);
+        act(job, &mut Context { settings, now, draining, rival, chance, out });
     }
 
     fn pulled(&mut self, now: Now, deliveries: Vec<Delivered>, out: &mut Vec<Effect>) {
@@ -199,7 +202,8 @@ impl Machine {
             }
             let (id, draining) = (delivered.id, self.draining());
             let settings = &self.settings;
-            let mut ctx = Context { settings, now, draining, chance: &mut self.chance, out };
+            let (rival, chance) = (false, &mut self.chance);
+            let mut ctx = Context { settings, now, draining, rival, chance, out };
             self.jobs.insert(id, Job::new(delivered, &mut ctx));
         }
     }

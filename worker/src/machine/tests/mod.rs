@@ -2,6 +2,7 @@
 
 mod any_order;
 mod claiming;
+mod simulation;
 mod stories;
 
 use std::time::Duration;

@@ -372,3 +372,22 @@ fn what_is_told_names_what_happened() {
         Some(Effect::Tell { what: What::Claimed, epoch, .. }) if epoch.0 == 1
     ));
 }
+
+#[test]
+fn two_copies_in_one_worker_never_share_a_claim() {
+    // The queue holds the job at two priorities, and the first claim's answer is lost: a second
+    // claim of this instance would have the same epoch, and the first would take it for its own.
+    let mut story = Story::begin();
+    let copy = DeliveryId(2);
+    story.on(0, Event::Pulled(vec![delivered(2, "web")]));
+    story.on(0, Event::RecordRead(ID, Answer::Is(Entry::none())));
+    story.reads_request(0, 1);
+    story.on(0, Event::RecordRead(copy, Answer::Is(Entry::none())));
+    story.on(5, Event::RecordWritten(ID, Written::NoAnswer));
+
+    let wanted = Answer::Is(entry(request(incarnation(1), 1), 1, 0));
+    story.on(5, Event::RequestRead(copy, wanted));
+
+    assert!(story.did(|effect| matches!(effect, Effect::Nak(id, _) if *id == copy)));
+    assert!(!story.did(|effect| matches!(effect, Effect::WriteRecord { .. })));
+}
