@@ -16,9 +16,12 @@ use tempfile::TempDir;
 
 use crate::{
     poll::{eventually, within},
-    process::find,
+    process::{find, run},
     scratch::scratch,
 };
+
+/// To make an empty store on a machine busy with other tests.
+const INIT_DEADLINE: Duration = Duration::from_secs(30);
 
 /// For killed processes to be gone.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -34,7 +37,10 @@ impl NixStore {
         for name in ["store", "control", "home", "tmp"] {
             fs::create_dir(dir.path().join(name)).expect("an empty temporary folder");
         }
-        Self { dir }
+        let store = Self { dir };
+        // Two Nix processes that make the same new store at once break it for each other.
+        run(store.nix("nix-store").arg("--init"), INIT_DEADLINE).expect_code(0);
+        store
     }
 
     /// The store as `NIX_REMOTE` and the config key `nix.store` name it.

@@ -66,7 +66,8 @@ fn twenty_submits_at_once_build_each_host_once() {
     let _worker = pool.worker("w1");
 
     std::thread::scope(|scope| {
-        let submits: Vec<_> = (0..20).map(|_| scope.spawn(|| pool.submit(&ALL))).collect();
+        let submits: Vec<_> =
+            (0..20).map(|_| scope.spawn(|| all_built(pool.submit(&ALL), 3))).collect();
         // Until all have asked, one host cannot finish: the job they ask for stays the same.
         eventually("twenty runs", DEADLINE, || {
             let requests = pool.bucket("nbp-requests");
@@ -78,7 +79,7 @@ fn twenty_submits_at_once_build_each_host_once() {
         });
         pool.store.release("h01");
         for submit in submits {
-            all_built(submit.join().expect("a submit"), 3);
+            submit.join().expect("a submit");
         }
     });
 
