@@ -71,14 +71,15 @@ impl Bus {
         let key = job.to_string();
         let mut races = 0;
         loop {
+            let fresh = Incarnation(uuid::Uuid::now_v7());
             let request = requests.get(&key).await?;
             let record = results.get(&key).await?;
             let (incarnation, class, joined) =
-                match request::ask(request.value.as_ref(), record.value.as_ref(), ask) {
+                match request::ask(request.value.as_ref(), record.value.as_ref(), ask, fresh) {
                     Answer::FromRecord => return Ok(Asked::FromRecord),
                     Answer::Stands(incarnation) => (incarnation, ask.class.clone(), true),
                     Answer::Write(new) => {
-                        let joined = new.incarnation != ask.fresh;
+                        let joined = new.incarnation != fresh;
                         match requests.put_if(&key, &new, request.revision).await {
                             Ok(_) => (new.incarnation, new.class, joined),
                             // Lost to another writer, or perhaps written: read again to know.
@@ -206,6 +207,5 @@ pub fn ask_of(run: &RunRecord, class: &proto::Class) -> Ask {
         class: class.clone(),
         force: run.force,
         retry: false,
-        fresh: Incarnation(uuid::Uuid::now_v7()),
     }
 }

@@ -60,8 +60,6 @@ pub struct Ask {
     pub force: bool,
     /// A known failure of the flake is no answer.
     pub retry: bool,
-    /// The incarnation to open if the current one cannot be joined.
-    pub fresh: Incarnation,
 }
 
 /// What an ask comes to.
@@ -103,19 +101,27 @@ impl Request {
 ///
 /// An unfinished incarnation that somebody wants is joined. One whose last wish was withdrawn, a
 /// finished one and a forced one get a new incarnation; the wishes of an unfinished one move over.
-pub fn ask(request: Option<&Request>, record: Option<&Record>, ask: &Ask) -> Answer {
+///
+/// `fresh` is the incarnation to open. Each try brings a new one: a try whose answer was lost may
+/// have opened its own, and that one may be closed by now.
+pub fn ask(
+    request: Option<&Request>,
+    record: Option<&Record>,
+    ask: &Ask,
+    fresh: Incarnation,
+) -> Answer {
     let finished = finished(request, record);
     if finished == Some(Standing::Fail) && !(ask.force || ask.retry) {
         return Answer::FromRecord;
     }
     let open = request.filter(|request| finished.is_none() && request.wanted());
     let Some(open) = open else {
-        return Answer::Write(opened(ask, BTreeMap::new()));
+        return Answer::Write(opened(ask, fresh, BTreeMap::new()));
     };
     // A forced asking that was already written, and is asked again, is joined as its own.
     let mine = open.wanted_by.get(&ask.run);
     if ask.force && !(mine.is_some() && open.force) {
-        return Answer::Write(opened(ask, open.wanted_by.clone()));
+        return Answer::Write(opened(ask, fresh, open.wanted_by.clone()));
     }
     let mut joined = open.clone();
     let wish = mine.filter(|wish| wish.priority >= ask.wish.priority).unwrap_or(&ask.wish);
@@ -135,12 +141,12 @@ fn finished(request: Option<&Request>, record: Option<&Record>) -> Option<Standi
     of_request.then(|| outcome.standing())
 }
 
-fn opened(ask: &Ask, mut wanted_by: BTreeMap<RunId, Wish>) -> Request {
+fn opened(ask: &Ask, fresh: Incarnation, mut wanted_by: BTreeMap<RunId, Wish>) -> Request {
     wanted_by.insert(ask.run, ask.wish.clone());
     Request {
         v: V1,
         class: ask.class.clone(),
-        incarnation: ask.fresh,
+        incarnation: fresh,
         wanted_by,
         force: ask.force,
         avoid_worker: None,
@@ -150,7 +156,7 @@ fn opened(ask: &Ask, mut wanted_by: BTreeMap<RunId, Wish>) -> Request {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{ask as ask_with, *};
     use crate::{
         outcome::{Built, Failure, FailureKind, InfraKind, Outcome},
         record::{Claimer, Finished},
@@ -169,17 +175,15 @@ mod tests {
         Wish { priority, by: Identity::local(), at: Timestamp(1) }
     }
 
-    /// Run `n` asks at normal priority and would open incarnation 9.
+    /// Run `n` asks at normal priority.
     fn asks(n: u128) -> Ask {
         let class = "x86_64-linux".parse().expect("a class");
-        Ask {
-            run: run(n),
-            wish: wish(Priority::Normal),
-            class,
-            force: false,
-            retry: false,
-            fresh: incarnation(9),
-        }
+        Ask { run: run(n), wish: wish(Priority::Normal), class, force: false, retry: false }
+    }
+
+    /// What it comes to, where it would open incarnation 9.
+    fn ask(request: Option<&Request>, record: Option<&Record>, ask: &Ask) -> Answer {
+        ask_with(request, record, ask, incarnation(9))
     }
 
     fn forces(n: u128) -> Ask {
@@ -189,7 +193,7 @@ mod tests {
     /// A request of incarnation 1 that these runs want.
     fn wanted(runs: &[u128]) -> Request {
         let wishes = runs.iter().map(|n| (run(*n), wish(Priority::Normal)));
-        Request { incarnation: incarnation(1), ..opened(&asks(0), wishes.collect()) }
+        opened(&asks(0), incarnation(1), wishes.collect())
             .withdrawn(run(0), None)
             .expect("run 0 was there")
     }

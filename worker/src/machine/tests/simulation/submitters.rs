@@ -25,6 +25,8 @@ pub(super) struct Errand {
     tries: u32,
     what: Task,
     at: At,
+    /// The incarnation that this try would open.
+    fresh: Incarnation,
 }
 
 #[derive(Clone, Debug)]
@@ -59,8 +61,7 @@ impl World {
         let what = match act.what {
             What::Ask { priority, force, retry } => {
                 let wish = Wish { priority, by: Identity::local(), at: Timestamp(1) };
-                let fresh = UNNAMED;
-                Task::Ask(Ask { run, wish, class: tests::class(), force, retry, fresh })
+                Task::Ask(Ask { run, wish, class: tests::class(), force, retry })
             }
             What::Withdraw { superseded_by } => {
                 let superseded_by = superseded_by.map(|it| RunId(Uuid::from_u128(it)));
@@ -68,8 +69,7 @@ impl World {
             }
         };
         self.note(|_| format!("run {} begins: {:?}", act.run, act.what));
-        self.errands.push(Some(Errand { job: act.job, tries: 0, what, at: At::Begin }));
-        self.go_on(self.errands.len() - 1, None);
+        self.errand(act.job, what);
     }
 
     /// A sweep begins, and the next one is due some time after.
@@ -80,7 +80,12 @@ impl World {
         let next = self.now + self.rng.u64(1..2 * SWEEP_EVERY);
         self.later(next, Happening::Sweep);
         let what = Task::Sweep { queued: Vec::new() };
-        self.errands.push(Some(Errand { job: 0, tries: 0, what, at: At::Begin }));
+        self.errand(0, what);
+    }
+
+    fn errand(&mut self, job: usize, what: Task) {
+        let begun = Errand { job, tries: 0, what, at: At::Begin, fresh: UNNAMED };
+        self.errands.push(Some(begun));
         self.go_on(self.errands.len() - 1, None);
     }
 
@@ -105,12 +110,12 @@ impl World {
     }
 
     fn begin_errand(&mut self, number: usize, mut errand: Errand) -> Errand {
-        if let Task::Ask(asked) = &mut errand.what {
+        if matches!(errand.what, Task::Ask(_)) {
             // One name for each try: a try whose answer was lost may have opened its incarnation,
             // and somebody may have closed it since. It must not come back.
-            if asked.fresh == UNNAMED || self.mutant != Some(Mutant::OneName) {
+            if errand.fresh == UNNAMED || self.mutant != Some(Mutant::OneName) {
                 self.named += 1;
-                asked.fresh = tests::incarnation(self.named);
+                errand.fresh = tests::incarnation(self.named);
             }
         }
         let (op, at) = match &errand.what {
@@ -209,7 +214,7 @@ impl World {
                 return Some(self.publish(number, errand, priority, request.incarnation));
             }
         };
-        match ask(request.value.as_ref(), record.as_ref(), &asked) {
+        match ask(request.value.as_ref(), record.as_ref(), &asked, errand.fresh) {
             Answer::FromRecord => None,
             Answer::Stands(of) => Some(self.publish(number, errand, asked.wish.priority, of)),
             Answer::Write(new) => {
