@@ -98,6 +98,9 @@ const STORAGE_EXCEEDED: u64 = 10047;
 const MESSAGE_TOO_LARGE: u64 = 10054;
 /// JetStream's code for a failed store, which its text tells apart (a full stream, a full subject).
 const STORE_FAILED: u64 = 10077;
+/// JetStream's codes for "wrong last sequence": found by the leader when it stores, and by a
+/// replicated stream already when it proposes while another write to the subject is under way.
+const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
 /// JetStream's codes for "no such stream" and "no such consumer".
 const NOT_FOUND: [u64; 2] = [10059, 10014];
 
@@ -143,6 +146,7 @@ impl Error {
             }
             STORE_FAILED | STORAGE_EXCEEDED => Self::Full { operation, subject, reason },
             MESSAGE_TOO_LARGE => Self::TooLarge { operation, subject, bytes },
+            code if WRONG_LAST_SEQUENCE.contains(&code) => Self::Conflict { subject },
             code if NOT_FOUND.contains(&code) => Self::NotServed { operation, subject },
             // 503: the stream or the meta group has no leader at the moment.
             _ if error.code() == 503 => Self::NoAnswer { operation, subject },

@@ -60,6 +60,8 @@ pub(crate) struct Hands {
     notice: mpsc::Sender<(DeliveryId, Notice)>,
     noticed: mpsc::Receiver<(DeliveryId, Notice)>,
     stop_pull: Option<oneshot::Sender<()>>,
+    /// Why the last round of pulling failed, if it did: said once, not in each round.
+    pull_failed: Option<String>,
     next_id: u64,
 }
 
@@ -90,6 +92,7 @@ impl Hands {
             notice,
             noticed,
             stop_pull: None,
+            pull_failed: None,
             next_id: 0,
         }
     }
@@ -219,11 +222,18 @@ impl Hands {
         self.stop_pull = None;
         match pulled {
             Ok(Pulled { first, surplus }) => {
+                if self.pull_failed.take().is_some() {
+                    info!("pulling works again");
+                }
                 let deliveries = first.into_iter().chain(surplus);
                 Event::Pulled(deliveries.filter_map(|delivery| self.take_in(delivery)).collect())
             }
             Err(error) => {
-                warn!("pulling failed: {error}");
+                let why = error.to_string();
+                if self.pull_failed.as_ref() != Some(&why) {
+                    warn!("pulling failed: {why}");
+                }
+                self.pull_failed = Some(why);
                 Event::PullFailed
             }
         }
@@ -368,11 +378,11 @@ fn written(job: &JobKey, put: Result<u64, Error>) -> Written {
     match put {
         Ok(revision) => Written::Done(revision),
         Err(Error::Conflict { .. }) => Written::Conflict,
-        Err(error @ (Error::TooLarge { .. } | Error::Denied { .. } | Error::Server { .. })) => {
+        Err(error @ (Error::TooLarge { .. } | Error::Denied { .. })) => {
             warn!(%job, "{error}");
             Written::Refused
         }
-        // Full is not for good either: it is tried again like an answer that never came.
+        // Nothing else is known to be for good, and it may have been written all the same.
         Err(error) => {
             warn!(%job, "{error}");
             Written::NoAnswer

@@ -9,6 +9,7 @@ mod harness;
 mod hostile;
 mod interruptions;
 mod logs;
+mod pulling;
 mod standalone;
 mod waiting;
 
