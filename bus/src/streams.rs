@@ -6,12 +6,13 @@ use async_nats::jetstream::message::PublishMessage;
 use backon::{ExponentialBuilder, Retryable as _};
 use proto::{
     JobKey, JobMessage,
-    event::{DeadLetter, JobEvent},
+    event::{DeadLetter, JobEvent, WorkerEvent},
     log::LogChunk,
     record::Epoch,
     subject::{self, JobSubject},
     topology,
 };
+use serde::Serialize;
 
 use crate::{bucket::encode, connection::Bus, error::Error};
 
@@ -149,7 +150,18 @@ impl Bus {
     /// # Errors
     /// No answer, full, denied.
     pub async fn publish_event(&self, event: &JobEvent) -> Result<(), Error> {
-        let address = subject::job_event(&event.job, &event.what);
+        self.publish_news(subject::job_event(&event.job, &event.what), event).await
+    }
+
+    /// Publishes what happened to a worker.
+    ///
+    /// # Errors
+    /// No answer, full, denied.
+    pub async fn publish_worker_event(&self, event: &WorkerEvent) -> Result<(), Error> {
+        self.publish_news(subject::worker_event(&event.worker, &event.what), event).await
+    }
+
+    async fn publish_news(&self, address: String, event: &impl Serialize) -> Result<(), Error> {
         let payload = encode("publish event", &address, event)?;
         let bytes = payload.len();
         let publish = PublishMessage::build().payload(payload);

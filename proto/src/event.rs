@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    job::{Incarnation, JobKey},
+    job::{Incarnation, Instance, JobKey},
     outcome::InfraKind,
     record::{Epoch, Phase},
     time::Timestamp,
@@ -66,6 +66,47 @@ pub enum What {
         /// Why.
         reason: String,
     },
+}
+
+/// One thing that happened to a worker. Subject `nbp.event.worker.<kind>.<worker>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerEvent {
+    /// Version of this shape.
+    pub v: V1,
+    /// When, by its clock.
+    pub at: Timestamp,
+    /// Which.
+    pub worker: WorkerName,
+    /// Its life.
+    pub instance: Instance,
+    /// What happened.
+    pub what: WorkerChange,
+}
+
+/// What happened to a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum WorkerChange {
+    /// It takes jobs, from now on or again.
+    Ready,
+    /// It takes no new jobs.
+    Paused {
+        /// Why.
+        why: String,
+    },
+    /// It was told to stop: it finishes what it has.
+    Draining,
+}
+
+impl WorkerChange {
+    /// The token in the event's subject.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Paused { .. } => "paused",
+            Self::Draining => "draining",
+        }
+    }
 }
 
 impl What {

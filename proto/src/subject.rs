@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    event::What,
+    event::{What, WorkerChange},
     job::{Incarnation, JobKey},
     priority::Priority,
     record::Epoch,
@@ -114,6 +114,11 @@ pub fn log_epoch(subject: &str) -> Result<Epoch, SubjectError> {
 /// What happened to a job.
 pub fn job_event(job: &JobKey, what: &What) -> String {
     format!("nbp.event.job.{}.{job}", what.kind())
+}
+
+/// What happened to a worker.
+pub fn worker_event(worker: &WorkerName, what: &WorkerChange) -> String {
+    format!("nbp.event.worker.{}.{worker}", what.kind())
 }
 
 /// The dead letter of a job.

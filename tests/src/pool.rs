@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Command, time::Duration};
 
 use async_nats::jetstream;
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -49,6 +49,8 @@ pub struct WorkerOptions<'a> {
     pub max_attempts: u32,
     pub delay_min: &'a str,
     pub delay_max: &'a str,
+    /// The `[admission]` table. A machine that runs tests may have little room.
+    pub admission: &'a str,
     /// Further lines of the `[worker]` table.
     pub worker: &'a str,
     /// Further TOML after the tables above, with its own table headers.
@@ -72,6 +74,7 @@ impl Default for WorkerOptions<'_> {
             max_attempts: 3,
             delay_min: "100ms",
             delay_max: "500ms",
+            admission: "store_free = \"64MiB\"\nbuild_free = \"64MiB\"\ninodes_free = 100",
             worker: "",
             extra: String::new(),
         }
@@ -199,6 +202,25 @@ impl Pool {
         })
     }
 
+    /// What the events under `filter` say, oldest first.
+    #[track_caller]
+    pub fn events(&self, filter: &str) -> Vec<Value> {
+        self.block_on(async {
+            let stream = self.jetstream().await.get_stream("NBP_EVENTS").await.expect("events");
+            let config = jetstream::consumer::pull::OrderedConfig {
+                filter_subject: filter.to_owned(),
+                ..jetstream::consumer::pull::OrderedConfig::default()
+            };
+            let consumer = stream.create_consumer(config).await.expect("a consumer");
+            let pending = consumer.cached_info().num_pending;
+            let pending = usize::try_from(pending).expect("some");
+            let messages = consumer.messages().await.expect("messages");
+            let messages: Vec<_> = messages.take(pending).try_collect().await.expect("messages");
+            let event = |it: &jetstream::Message| serde_json::from_slice(&it.payload);
+            messages.iter().map(|it| event(it).expect("a JSON event")).collect()
+        })
+    }
+
     /// Messages in a stream: what is queued, what is dead.
     #[track_caller]
     pub fn messages(&self, stream: &str) -> u64 {
@@ -251,13 +273,14 @@ impl Pool {
             "[nats]\nurl = \"{}\"\n\n\
              [worker]\nname = {name:?}\nstate_dir = {state:?}\nsystems = {:?}\nslots = {}\n\
              drain_timeout = {:?}\n{}\n\n\
-             [nix]\nstore = {:?}\n\n\
+             [admission]\n{}\n\n[nix]\nstore = {:?}\n\n\
              [retry]\nmax_attempts = {}\ndelay_min = {:?}\ndelay_max = {:?}\n\n{}\n{}\n",
             self.nats.url(),
             options.systems,
             options.slots,
             options.drain_timeout,
             options.worker,
+            options.admission,
             store.uri(),
             options.max_attempts,
             options.delay_min,

@@ -9,11 +9,14 @@ use std::{
     time::Duration,
 };
 
-use proto::{Class, Repo, WorkerName, token::TokenError};
+use proto::{Class, Repo, WorkerName, record::ATTEMPTS_KEPT, token::TokenError};
 use serde::Deserialize;
 use settings::{Feature, NatsTable, RepoTable, SettingsError, Size, Span, class_with};
 
-use crate::build::Limits;
+use crate::{
+    admission::{Admission, Place},
+    build::Limits,
+};
 
 /// Two builds at once: one mostly waits for downloads or links while the other compiles.
 pub const SLOTS_DEFAULT: usize = 2;
@@ -43,6 +46,14 @@ pub const DELAY_MIN_DEFAULT: Duration = Duration::from_secs(10);
 pub const DELAY_MAX_DEFAULT: Duration = Duration::from_secs(10 * 60);
 /// The running system, the one before, and one more to go back to.
 pub const KEEP_GENERATIONS_DEFAULT: usize = 3;
+/// A NixOS host brings one to four GiB of new paths with a large update.
+pub const STORE_FREE_DEFAULT: u64 = 5 << 30;
+/// What a large builder unpacks and links.
+pub const BUILD_FREE_DEFAULT: u64 = 2 << 30;
+/// A large closure is some hundred thousand files.
+pub const INODES_FREE_DEFAULT: u64 = 50_000;
+/// As Hydra's builders have it.
+pub const MEMORY_PRESSURE_DEFAULT: u8 = 80;
 /// Where NixOS puts a service's state.
 pub const STATE_DIR_DEFAULT: &str = "/var/lib/nix-build-pool";
 /// What nearly every machine of such a pool is.
@@ -73,6 +84,8 @@ pub struct Config {
     pub store: Option<String>,
     /// What a build may use.
     pub limits: Limits,
+    /// What the machine must have left to take another job.
+    pub admission: Admission,
     /// What of a log is kept, in bytes.
     pub log_keep_max: u64,
     /// How infrastructure faults are retried.
@@ -121,6 +134,7 @@ struct RawConfig {
     worker: RawWorker,
     nix: RawNix,
     limits: RawLimits,
+    admission: RawAdmission,
     retry: RawRetry,
     roots: RawRoots,
     repos: BTreeMap<Repo, RepoTable>,
@@ -154,6 +168,17 @@ struct RawLimits {
     eval_wall: Option<Span>,
     log_keep_max: Option<Size>,
     log_kill_max: Option<Size>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawAdmission {
+    store_dir: Option<PathBuf>,
+    store_free: Option<Size>,
+    build_dir: Option<PathBuf>,
+    build_free: Option<Size>,
+    inodes_free: Option<u64>,
+    memory_pressure: Option<u8>,
 }
 
 #[derive(Default, Deserialize)]
@@ -218,6 +243,7 @@ impl TryFrom<RawConfig> for Config {
             drain_timeout: worker.drain_timeout.map_or(DRAIN_TIMEOUT_DEFAULT, |span| span.0),
             orphan_grace: worker.orphan_grace.map_or(ORPHAN_GRACE_DEFAULT, |span| span.0),
             sweep_every: span("[worker] sweep_every", worker.sweep_every, SWEEP_EVERY_DEFAULT)?,
+            admission: admission(raw.admission, raw.nix.store.as_deref())?,
             store: raw.nix.store,
             log_keep_max: raw.limits.log_keep_max.map_or(LOG_KEEP_MAX_DEFAULT, |size| size.0),
             limits: limits(&raw.limits)?,
@@ -242,12 +268,50 @@ fn limits(raw: &RawLimits) -> Result<Limits, Wrong> {
     })
 }
 
+fn admission(raw: RawAdmission, store: Option<&str>) -> Result<Admission, Wrong> {
+    let place = |name, path, free: Option<Size>, default| Place {
+        name,
+        path,
+        bytes_free_min: free.map_or(default, |size| size.0),
+    };
+    let store_dir = raw.store_dir.unwrap_or_else(|| store_dir(store));
+    let build_dir = raw.build_dir.unwrap_or_else(std::env::temp_dir);
+    absolute("[admission] store_dir", &store_dir)?;
+    absolute("[admission] build_dir", &build_dir)?;
+    let memory_pressure_max = raw.memory_pressure.unwrap_or(MEMORY_PRESSURE_DEFAULT);
+    if memory_pressure_max > 100 {
+        let reason = format!("is {memory_pressure_max}, expected percent, e.g. 80");
+        return Err(("[admission] memory_pressure", reason));
+    }
+    Ok(Admission {
+        places: vec![
+            place("the store", store_dir, raw.store_free, STORE_FREE_DEFAULT),
+            place("the build folder", build_dir, raw.build_free, BUILD_FREE_DEFAULT),
+        ],
+        inodes_free_min: raw.inodes_free.unwrap_or(INODES_FREE_DEFAULT),
+        memory_pressure_max,
+    })
+}
+
+/// Where a store's paths lie on this machine: `local?root=DIR` and a plain folder move them.
+fn store_dir(store: Option<&str>) -> PathBuf {
+    let parameters = store.and_then(|store| store.split_once('?')).map_or("", |(_, after)| after);
+    let root = parameters.split('&').find_map(|parameter| parameter.strip_prefix("root="));
+    let root = root.or(store.filter(|store| store.starts_with('/')));
+    Path::new(root.unwrap_or("/")).join("nix/store")
+}
+
 fn retry(raw: &RawRetry) -> Result<Retry, Wrong> {
     let retry = Retry {
         max_attempts: count("[retry] max_attempts", raw.max_attempts, MAX_ATTEMPTS_DEFAULT)?,
         delay_min: span("[retry] delay_min", raw.delay_min, DELAY_MIN_DEFAULT)?,
         delay_max: span("[retry] delay_max", raw.delay_max, DELAY_MAX_DEFAULT)?,
     };
+    if retry.max_attempts > ATTEMPTS_KEPT {
+        let max = retry.max_attempts;
+        let reason = format!("is {max}, but a job's record keeps {ATTEMPTS_KEPT} attempts at most");
+        return Err(("[retry] max_attempts", reason));
+    }
     match retry.delay_min > retry.delay_max {
         true => Err(("[retry] delay_max", "is shorter than delay_min".to_owned())),
         false => Ok(retry),

@@ -28,6 +28,15 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// Another worker has the state folder.
+    #[error(
+        "another worker is running in this state folder (it holds {path}): \
+         stop it, or give this one its own [worker] state_dir"
+    )]
+    Locked {
+        /// The lock file.
+        path: std::path::PathBuf,
+    },
     /// The signal handlers.
     #[error("listen for signals: {0}")]
     Signals(std::io::Error),
@@ -37,7 +46,9 @@ impl Error {
     /// The exit code that scripts and systemd see.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::Folder { .. } | Self::Broker(_) => ExitCode::Usage,
+            Self::Config(_) | Self::Folder { .. } | Self::Locked { .. } | Self::Broker(_) => {
+                ExitCode::Usage
+            }
             Self::Connect(error) if error.is_usage() => ExitCode::Usage,
             Self::Connect(_) | Self::Bus(_) | Self::Signals(_) => ExitCode::Undecided,
         }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use bus::{Bus, Link, clock, clock::ServerClock};
-use proto::{subject, topology::PRESENCE_EVERY};
+use proto::{event::WorkerChange, subject, topology::PRESENCE_EVERY};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, timeout},
 };
 use tracing::{info, warn};
@@ -43,6 +43,8 @@ pub(crate) struct EventLoop {
     pub(crate) hands: Hands,
     pub(crate) who: Who,
     pub(crate) clock: ServerClock,
+    /// Why the machine has no room for another job, if so.
+    pub(crate) room: watch::Receiver<Option<String>>,
     pub(crate) start: Instant,
 }
 
@@ -62,7 +64,13 @@ impl EventLoop {
         let (samples, mut sampled) = mpsc::channel::<Sample>(1);
         let mut presence = presence::Putter::new(self.bus.clone(), samples);
         let mut stop_orders = 0;
-        self.step(Event::Tick);
+        match self.pausing() {
+            Some(pause) => self.step(pause),
+            None => {
+                self.hands.tell(WorkerChange::Ready);
+                self.step(Event::Tick)
+            }
+        };
         loop {
             let deadline = self.machine.deadline();
             let event = tokio::select! {
@@ -82,13 +90,21 @@ impl EventLoop {
                     }
                     info!("told to stop: finishing what is running");
                     beat.reset_immediately();
+                    self.hands.tell(WorkerChange::Draining);
                     Event::Drain
                 }
                 _ = beat.tick() => {
                     presence.put(self.who.presence(&self.machine));
                     continue;
                 }
-                Some(sample) = sampled.recv() => match self.sampled(sample) {
+                Some(Sample { sent, answered, stored }) = sampled.recv() => {
+                    self.clock.observe(sent, answered, stored);
+                    match self.pausing() {
+                        Some(event) => event,
+                        None => continue,
+                    }
+                }
+                Ok(()) = self.room.changed() => match self.pausing() {
                     Some(event) => event,
                     None => continue,
                 },
@@ -123,23 +139,27 @@ impl EventLoop {
 
     fn now(&self) -> Now {
         let local = clock::now();
-        Now { mono: self.start.elapsed(), local, server: self.clock.at(local) }
+        Now { mono: self.start.elapsed(), local, server: self.clock.at(clock::steady()) }
     }
 
-    /// Learns the server's time; an event if claiming is to stop or may go on again.
-    fn sampled(&mut self, sample: Sample) -> Option<Event> {
-        self.clock.observe(sample.sent, sample.answered, sample.stored);
-        let skew = self.clock.skew();
-        let wrong = (skew > clock::SKEW_MAX)
-            .then(|| format!("this machine's clock is {} s off the broker's", skew.as_secs()));
-        if wrong.as_deref() == self.machine.paused() {
+    /// An event if taking jobs is to stop or may go on again.
+    fn pausing(&mut self) -> Option<Event> {
+        let clock = self.clock.trouble(clock::steady(), clock::now());
+        let why = clock.or_else(|| self.room.borrow_and_update().clone());
+        if why.is_some() == self.machine.paused().is_some() {
             return None;
         }
-        match &wrong {
-            Some(why) => warn!("taking no new jobs: {why}"),
-            None => info!("taking jobs again"),
-        }
-        Some(Event::Paused(wrong))
+        self.hands.tell(match &why {
+            Some(why) => {
+                warn!("taking no new jobs: {why}");
+                WorkerChange::Paused { why: why.clone() }
+            }
+            None => {
+                info!("taking jobs again");
+                WorkerChange::Ready
+            }
+        });
+        Some(Event::Paused(why))
     }
 }
 

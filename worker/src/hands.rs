@@ -6,8 +6,8 @@ use std::{collections::HashMap, panic::AssertUnwindSafe, time::Duration};
 use bus::{Bus, Delivery, Entry, Error, Pulled};
 use futures_util::FutureExt as _;
 use proto::{
-    Failure, InfraKind, JobKey, JobMessage, Record, Timestamp, V1, WorkerName,
-    event::{DeadLetter, What},
+    Failure, InfraKind, Instance, JobKey, JobMessage, Record, Timestamp, V1, WorkerName,
+    event::{DeadLetter, What, WorkerChange, WorkerEvent},
     subject::JobSubject,
 };
 use tokio::{sync::mpsc, sync::oneshot, task::JoinSet};
@@ -50,6 +50,7 @@ pub(crate) struct Hands {
     bus: Bus,
     context: std::sync::Arc<BuildContext>,
     worker: WorkerName,
+    instance: Instance,
     log_keep_max: u64,
     teller: Teller,
     tasks: JoinSet<Done>,
@@ -70,6 +71,7 @@ pub(crate) struct Tools {
     pub(crate) bus: Bus,
     pub(crate) context: BuildContext,
     pub(crate) worker: WorkerName,
+    pub(crate) instance: Instance,
     pub(crate) log_keep_max: u64,
     pub(crate) teller: Teller,
     pub(crate) logs: TaskTracker,
@@ -78,11 +80,12 @@ pub(crate) struct Tools {
 impl Hands {
     pub(crate) fn new(tools: Tools) -> Self {
         let (notice, noticed) = mpsc::channel(NOTICES_WAITING);
-        let Tools { bus, context, worker, log_keep_max, teller, logs } = tools;
+        let Tools { bus, context, worker, instance, log_keep_max, teller, logs } = tools;
         Self {
             bus,
             context: std::sync::Arc::new(context),
             worker,
+            instance,
             log_keep_max,
             teller,
             tasks: JoinSet::new(),
@@ -204,6 +207,13 @@ impl Hands {
             Effect::Bury { subject, record, reason } => self.bury(&subject, &record, reason),
             Effect::Exit => {}
         }
+    }
+
+    /// Tells what happened to this worker.
+    pub(crate) fn tell(&self, what: WorkerChange) {
+        let (at, worker) = (bus::clock::now(), self.worker.clone());
+        let event = WorkerEvent { v: V1, at, worker, instance: self.instance, what };
+        self.teller.tell(News::Worker(event));
     }
 
     fn task(&mut self, work: impl Future<Output = Event> + Send + 'static) {

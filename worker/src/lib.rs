@@ -11,6 +11,7 @@
 //!
 //! It never asks for a job on its own behalf, and writes no request.
 
+pub mod admission;
 pub mod broker;
 pub mod build;
 pub mod cli;

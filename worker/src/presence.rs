@@ -1,5 +1,7 @@
 //! Presence in the registry, and what its round trip tells about the server's clock.
 
+use std::time::Duration;
+
 use bus::{Bus, clock};
 use proto::{Class, Instance, Presence, Timestamp, V1, WorkerName};
 use tokio::{
@@ -37,11 +39,11 @@ impl Who {
     }
 }
 
-/// One write, as two clocks saw it.
+/// One write: sent and answered by the steady clock, stored by the server's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
-    pub(crate) sent: Timestamp,
-    pub(crate) answered: Timestamp,
+    pub(crate) sent: Duration,
+    pub(crate) answered: Duration,
     pub(crate) stored: Timestamp,
 }
 
@@ -84,12 +86,12 @@ impl Putter {
 /// Puts presence and reads it back from the leader.
 pub(crate) async fn put(bus: &Bus, presence: &Presence) -> Option<Sample> {
     let (workers, key) = (bus.workers(), presence.worker.as_str());
-    let sent = clock::now();
+    let sent = clock::steady();
     if let Err(error) = workers.put(key, presence).await {
         warn!("presence could not be told: {error}");
         return None;
     }
-    let answered = clock::now();
+    let answered = clock::steady();
     let entry = workers.get(key).await.ok()?;
     if entry.value.as_ref()?.instance != presence.instance {
         warn!("another worker is running under the name {key}: names must differ");

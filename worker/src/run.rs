@@ -1,7 +1,11 @@
 //! `worker run` and `worker standalone`: connects, waits for its consumers, runs the loop, and
 //! leaves in order.
 
-use std::time::Duration;
+use std::{
+    fs::{File, TryLockError},
+    path::Path,
+    time::Duration,
+};
 
 use bus::{Bus, Endpoint, clock, clock::ServerClock};
 use proto::{Class, Instance, Priority, topology};
@@ -13,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
+    admission,
     broker::{Broker, BrokerConfig},
     build::BuildContext,
     config::Config,
@@ -97,6 +102,7 @@ async fn work(
     standalone: bool,
     mut stop: mpsc::Receiver<StopOrder>,
 ) -> Result<(), Error> {
+    let _lock = lock(&config.state_dir)?;
     let context = prepare(&config)?;
     let connected = tokio::select! {
         connected = connect(&config, &endpoint) => connected?,
@@ -122,7 +128,8 @@ async fn work(
     }
     let (news, logs) = (TaskTracker::new(), TaskTracker::new());
     let teller = Teller::start(bus.clone(), &news);
-    let stop_sweeper = CancellationToken::new();
+    let stop_watching = CancellationToken::new();
+    let room = admission::watch(config.admission.clone(), stop_watching.clone(), &news).await;
     let sweeper = Sweeper {
         bus: bus.clone(),
         worker: config.name.clone(),
@@ -130,11 +137,12 @@ async fn work(
         every: config.sweep_every,
         teller: teller.clone(),
     };
-    news.spawn(sweeper.run(stop_sweeper.clone()));
+    news.spawn(sweeper.run(stop_watching.clone()));
     let tools = Tools {
         bus: bus.clone(),
         context,
         worker: config.name.clone(),
+        instance,
         log_keep_max: config.log_keep_max,
         teller,
         logs: logs.clone(),
@@ -142,9 +150,9 @@ async fn work(
     let hands = Hands::new(tools);
     info!(worker = %config.name, slots = config.slots, "ready for jobs");
     let event_loop =
-        EventLoop { bus: bus.clone(), machine, hands, who, clock, start: Instant::now() };
+        EventLoop { bus: bus.clone(), machine, hands, who, clock, room, start: Instant::now() };
     let ended = event_loop.run(stop).await;
-    stop_sweeper.cancel();
+    stop_watching.cancel();
     let ended = ended?;
     if ended == LoopEnd::Drained {
         news.close();
@@ -204,6 +212,20 @@ fn settings(config: &Config, instance: Instance, lease: Duration, standalone: bo
         orphan_grace: config.orphan_grace,
         standalone,
         seed: fastrand::u64(..),
+    }
+}
+
+/// Two workers in one state folder would take each other's roots and mirrors away.
+fn lock(state_dir: &Path) -> Result<File, Error> {
+    let path = state_dir.join("worker.lock");
+    let failed = |source| Error::Folder { path: path.clone(), source };
+    std::fs::create_dir_all(state_dir).map_err(failed)?;
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { path }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }
 

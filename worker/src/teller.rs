@@ -14,7 +14,7 @@ use std::{
 use bus::Bus;
 use proto::{
     Epoch, JobKey, V1, WorkerName,
-    event::{DeadLetter, JobEvent, What},
+    event::{DeadLetter, JobEvent, What, WorkerEvent},
     subject::JobSubject,
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -34,6 +34,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) enum News {
     Event(Box<JobEvent>),
+    Worker(WorkerEvent),
     Dead {
         job: Option<JobKey>,
         /// Stored once under this id.
@@ -83,6 +84,7 @@ async fn tell(bus: &Bus, news: &News) {
     loop {
         let told = match news {
             News::Event(event) => bus.publish_event(event).await,
+            News::Worker(event) => bus.publish_worker_event(event).await,
             News::Dead { job, id, letter } => bus.publish_dead(job.as_ref(), id, letter).await,
         };
         match told {

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one module per behaviour.
 
+mod admission;
 mod asking_again;
 mod building;
 mod changing_minds;

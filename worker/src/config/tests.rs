@@ -39,6 +39,12 @@ fn everything_can_be_said() {
         eval_wall = "5m"
         log_keep_max = "1MiB"
         log_kill_max = "2MiB"
+        [admission]
+        store_free = "10GiB"
+        build_dir = "/b"
+        build_free = "1GiB"
+        inodes_free = 7
+        memory_pressure = 60
         [retry]
         max_attempts = 5
         delay_min = "1s"
@@ -63,6 +69,9 @@ fn everything_can_be_said() {
     assert_eq!(config.limits.wall, Duration::from_secs(3600));
     assert_eq!(config.log_keep_max, 1 << 20);
     assert_eq!(config.roots_dir, Path::new("/r"));
+    let places: Vec<_> = config.admission.places.iter().map(|it| it.path.as_path()).collect();
+    assert_eq!(places, [Path::new("/x/nix/store"), Path::new("/b")]);
+    assert_eq!(config.admission.inodes_free_min, 7);
 }
 
 #[test]
@@ -85,6 +94,9 @@ fn what_is_wrong_is_told_with_key_and_example() {
             "[limits] wall: is zero, expected e.g. \"4h\"",
         ),
         ("name = \"a\"\n[retry]\ndelay_min = \"1h\"", REPO, "delay_max: is shorter than delay_min"),
+        ("name = \"a\"\n[retry]\nmax_attempts = 17", REPO, "keeps 16 attempts at most"),
+        ("name = \"a\"\n[admission]\nmemory_pressure = 101", REPO, "expected percent, e.g. 80"),
+        ("name = \"a\"\n[admission]\nbuild_dir = \"b\"", REPO, "b is no absolute path"),
         ("name = \"a\"", "[repos.x]\nurl = \"git://x\"", "line 4: key `url` in [repos.x]: url"),
     ] {
         let told = parsed(&format!("[worker]\n{worker}\n{rest}")).expect_err(wanted);
