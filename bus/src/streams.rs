@@ -168,7 +168,8 @@ impl Bus {
         self.publish_acked("publish event", &address, publish, bytes).await.map(drop)
     }
 
-    /// Publishes a dead letter once: the same `id` within two minutes is stored once.
+    /// Publishes a dead letter once: the same `id` within two minutes is stored once, and so is the
+    /// one of a job whose newest letter says the same already.
     ///
     /// # Errors
     /// No answer, full, denied.
@@ -179,6 +180,13 @@ impl Bus {
         letter: &DeadLetter,
     ) -> Result<(), Error> {
         let address = job.map_or_else(|| subject::DEAD_UNKNOWN.to_owned(), subject::dead);
+        if job.is_some()
+            && let Some(newest) = self.last_message(topology::DEAD, &address).await?
+            && let Ok(newest) = serde_json::from_slice::<DeadLetter>(&newest.payload)
+            && (&newest.subject, &newest.attempts) == (&letter.subject, &letter.attempts)
+        {
+            return Ok(());
+        }
         let payload = encode("publish dead letter", &address, letter)?;
         let bytes = payload.len();
         let publish = PublishMessage::build().payload(payload).message_id(id);

@@ -54,6 +54,11 @@ pub enum What {
     HandedBack,
     /// The worker found that another had taken the job over, and stopped.
     Fenced,
+    /// A build of a claim that was lost came to an end. It does not count.
+    Late {
+        /// The name of what would have been its outcome.
+        outcome: String,
+    },
     /// It was wanted, unfinished and in no queue; a sweep published it again.
     Requeued,
     /// It ended.
@@ -118,6 +123,7 @@ impl What {
             Self::Retrying { .. } => "retrying",
             Self::HandedBack => "handed-back",
             Self::Fenced => "fenced",
+            Self::Late { .. } => "late",
             Self::Requeued => "requeued",
             Self::Finished { .. } => "finished",
             Self::Dead { .. } => "dead",

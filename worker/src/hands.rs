@@ -204,7 +204,9 @@ impl Hands {
                 say(&subject.job, epoch, &what);
                 self.teller.tell(News::of(&self.worker, subject, epoch, what));
             }
-            Effect::Bury { subject, record, reason } => self.bury(&subject, &record, reason),
+            Effect::Bury { id, subject, record, reason } => {
+                self.bury(id, &subject, &record, reason);
+            }
             Effect::Exit => {}
         }
     }
@@ -280,12 +282,22 @@ impl Hands {
         });
     }
 
-    fn bury(&self, subject: &JobSubject, record: &Record, reason: String) {
+    fn bury(&mut self, id: DeliveryId, subject: &JobSubject, record: &Record, reason: String) {
         let mut letter = self.letter(&subject.subject(), b"", reason);
         letter.attempts.clone_from(&record.attempts);
-        let job = Some(subject.job.clone());
-        let id = format!("{}.{}", subject.job, record.epoch);
-        self.teller.tell(News::Dead { job, id, letter: Box::new(letter) });
+        let (bus, job) = (self.bus.clone(), subject.job.clone());
+        let name = format!("{job}.{}", record.epoch);
+        self.task(async move {
+            let stored = match bus.publish_dead(Some(&job), &name, &letter).await {
+                Ok(()) => true,
+                Err(error) => {
+                    warn!(%job, "a dead letter could not be stored: {error}");
+                    // What is refused for good must not hold the message for good.
+                    matches!(error, Error::TooLarge { .. } | Error::Denied { .. })
+                }
+            };
+            Event::Buried(id, stored)
+        });
     }
 
     fn letter(&self, subject: &str, payload: &[u8], reason: String) -> DeadLetter {
@@ -351,6 +363,7 @@ fn say(job: &JobKey, epoch: proto::Epoch, what: &What) {
         What::Phase { phase } => debug!(%job, %epoch, "{host}: {}", phase.name()),
         What::Claimed | What::HandedBack | What::Requeued => info!(%job, %epoch, "{host}: {kind}"),
         What::Finished { outcome } => info!(%job, %epoch, "{host}: {kind}, {outcome}"),
+        What::Late { outcome } => info!(%job, %epoch, "{host}: {kind}, {outcome}"),
         What::Fenced => warn!(%job, %epoch, "{host}: another worker has it, or nobody answers"),
         What::Dead { reason } => warn!(%job, %epoch, "{host}: dead: {reason}"),
         What::Retrying { reason, message, delay_ms } => {

@@ -57,15 +57,25 @@ pub async fn run(
 pub async fn standalone(
     config: Config,
     broker: BrokerConfig,
-    stop: mpsc::Receiver<StopOrder>,
+    mut stop: mpsc::Receiver<StopOrder>,
 ) -> Result<(), Error> {
     let tasks = TaskTracker::new();
-    let broker = Broker::start(&broker, &Supervisor::this_program(), &tasks).await?;
+    let supervisor = Supervisor::this_program();
+    let broker = tokio::select! {
+        broker = Broker::start(&broker, &supervisor, &tasks) => broker?,
+        // What was started ends with its supervisor's stdin.
+        Some(StopOrder) = stop.recv() => return stopped_early(),
+    };
     let nats =
         options::Broker { nats_url: Some(broker.url().to_owned()), ..options::Broker::default() };
     let endpoint = Endpoint { nkey_file: None, ca_file: None, ..endpoint(&config, &nats) };
-    let worked = match set_up(&config, &endpoint).await {
-        Ok(()) => work(config, endpoint, true, stop).await,
+    let ready = tokio::select! {
+        ready = set_up(&config, &endpoint) => ready.map(|()| true),
+        Some(StopOrder) = stop.recv() => Ok(false),
+    };
+    let worked = match ready {
+        Ok(true) => work(config, endpoint, true, stop).await,
+        Ok(false) => stopped_early(),
         Err(error) => Err(error),
     };
     broker.stop().await;
@@ -107,8 +117,7 @@ async fn work(
     let connected = tokio::select! {
         connected = connect(&config, &endpoint) => connected?,
         Some(StopOrder) = stop.recv() => {
-            info!("told to stop before the broker was there");
-            return Ok(());
+            return stopped_early();
         }
     };
     let (bus, lease) = connected;
@@ -167,6 +176,11 @@ async fn work(
     Ok(())
 }
 
+fn stopped_early() -> Result<(), Error> {
+    info!("told to stop before the broker was there");
+    Ok(())
+}
+
 /// Connects and waits until all consumers of the worker's classes are there; gives the lease.
 async fn connect(config: &Config, endpoint: &Endpoint) -> Result<(Bus, Duration), Error> {
     let bus = Bus::connect(endpoint).await?;
@@ -203,6 +217,7 @@ fn settings(config: &Config, instance: Instance, lease: Duration, standalone: bo
         worker: config.name.clone(),
         instance,
         classes: config.classes.clone(),
+        repos: config.repos.keys().cloned().collect(),
         slots: config.slots,
         lease,
         attempts_max: config.retry.max_attempts,

@@ -1,4 +1,4 @@
-//! Tells the world: events and dead letters, in order, without ever holding up a job.
+//! Tells the world: events, in order, without ever holding up a job.
 //!
 //! A full queue drops events (they are for audit and metrics; the truth is in the records) and
 //! says how many. It does not know what an event means.
@@ -13,8 +13,8 @@ use std::{
 
 use bus::Bus;
 use proto::{
-    Epoch, JobKey, V1, WorkerName,
-    event::{DeadLetter, JobEvent, What, WorkerEvent},
+    Epoch, V1, WorkerName,
+    event::{JobEvent, What, WorkerEvent},
     subject::JobSubject,
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -35,12 +35,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(crate) enum News {
     Event(Box<JobEvent>),
     Worker(WorkerEvent),
-    Dead {
-        job: Option<JobKey>,
-        /// Stored once under this id.
-        id: String,
-        letter: Box<DeadLetter>,
-    },
 }
 
 impl News {
@@ -85,7 +79,6 @@ async fn tell(bus: &Bus, news: &News) {
         let told = match news {
             News::Event(event) => bus.publish_event(event).await,
             News::Worker(event) => bus.publish_worker_event(event).await,
-            News::Dead { job, id, letter } => bus.publish_dead(job.as_ref(), id, letter).await,
         };
         match told {
             Err(error) if error.transient() && Instant::now() < give_up => {

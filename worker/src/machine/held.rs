@@ -35,8 +35,9 @@ pub(super) struct Held {
     lease_until: Duration,
     next_beat: Duration,
     sync: Sync,
-    /// The phase in the record is not the one the build is in.
-    stale_phase: bool,
+    /// It is time for a heartbeat, or the phase in the record is not the one the build is in.
+    renew_due: bool,
+    /// It is time to see whether the job is still wanted. Less urgent than the lease.
     read_request: bool,
     work: Work,
     pub(super) lock_wait: bool,
@@ -106,7 +107,7 @@ impl Held {
             lease_until: won.sent + ctx.settings.lease,
             next_beat: now + ctx.settings.beat(),
             sync: Sync::Idle,
-            stale_phase: false,
+            renew_due: false,
             read_request: false,
             work: Work::Building,
             lock_wait: false,
@@ -145,9 +146,9 @@ impl Held {
         match notice {
             Notice::Phase(phase) => {
                 self.running.phase = phase;
-                self.stale_phase = true;
+                self.renew_due = true;
                 ctx.out.push(Effect::told(&job.subject, &self.record, What::Phase { phase }));
-                self.renew_if_idle(job, ctx);
+                self.go_on(job, ctx);
             }
             // Progress rides on the next heartbeat: it is for people, and changes often.
             Notice::Progress(progress) => self.running.progress = Some(progress),
@@ -170,7 +171,12 @@ impl Held {
         };
         let Ended { end, phases } = ended;
         let ending = match (stop, end) {
-            (Some(Stop::Fenced), _) => return Some(Stage::Settled),
+            (Some(Stop::Fenced), end) => {
+                if let Some(outcome) = name_of(&end) {
+                    self.told_late(job, outcome, ctx);
+                }
+                return Some(Stage::Settled);
+            }
             // Tested before how the build ended: a killed build looks failed.
             (Some(Stop::Cancel(outcome)), _) => self.finish(outcome, phases, ctx),
             (Some(Stop::HandBack) | None, BuildEnd::Stopped) => {
@@ -217,8 +223,9 @@ impl Held {
             if now < self.lease_until {
                 ctx.out.push(Effect::Progress(job.id));
             }
+            self.renew_due = true;
             self.read_request = true;
-            self.renew_if_idle(job, ctx);
+            self.go_on(job, ctx);
         }
         None
     }
@@ -277,10 +284,8 @@ impl Held {
         let Some(found) = value else { return self.fenced(job, ctx) };
         if found.held_by(ctx.settings.instance, self.record.epoch) {
             self.revision = revision;
-            match &self.work {
-                Work::Ended(_) => self.write_ending(job, ctx),
-                _ => self.renew_if_idle(job, ctx),
-            }
+            self.renew_due = true;
+            self.go_on(job, ctx);
             return None;
         }
         // My own ending may have landed although its answer was lost.
@@ -330,8 +335,13 @@ impl Held {
         self.next_beat = Duration::MAX;
         self.lease_until = Duration::MAX / 2;
         self.sync = Sync::Idle;
-        match self.work {
-            Work::Ended(_) => Some(Stage::Settled),
+        match &self.work {
+            Work::Ended(ending) => {
+                if let Ending::Finish(finished) = ending {
+                    self.told_late(job, finished.outcome.name(), ctx);
+                }
+                Some(Stage::Settled)
+            }
             Work::Building => {
                 self.stop(job, Stop::Fenced, ctx);
                 None
@@ -341,6 +351,17 @@ impl Held {
                 None
             }
         }
+    }
+
+    /// An outcome of a claim that was lost: for audit, and never counted.
+    fn told_late(&self, job: &Job, outcome: &str, ctx: &mut Context<'_>) {
+        let what = What::Late { outcome: outcome.to_owned() };
+        ctx.out.push(Effect::told(&job.subject, &self.record, what));
+    }
+
+    /// The delivery is settled already, although the build is not gone yet.
+    pub(super) fn abandoned(&self) -> bool {
+        matches!(self.work, Work::Stopping(Stop::Fenced))
     }
 
     fn end(&mut self, job: &Job, ending: Ending, ctx: &mut Context<'_>) {
@@ -355,24 +376,16 @@ impl Held {
         }
         if matches!(self.work, Work::Ended(_)) {
             self.write_ending(job, ctx);
-        } else if self.stale_phase {
-            self.renew_if_idle(job, ctx);
+        } else if self.renew_due {
+            self.renew_due = false;
+            self.record = self.record.renewed(self.running.clone());
+            self.sync = Sync::Renewing(ctx.now.mono);
+            job.write(&self.record, self.revision, ctx);
         } else if self.read_request {
             self.read_request = false;
             self.sync = Sync::ReadingRequest;
             ctx.out.push(Effect::ReadRequest(job.id, job.subject.job.clone()));
         }
-    }
-
-    fn renew_if_idle(&mut self, job: &Job, ctx: &mut Context<'_>) {
-        let fenced = matches!(self.work, Work::Stopping(Stop::Fenced));
-        if self.sync != Sync::Idle || fenced || matches!(self.work, Work::Ended(_)) {
-            return;
-        }
-        self.stale_phase = false;
-        self.record = self.record.renewed(self.running.clone());
-        self.sync = Sync::Renewing(ctx.now.mono);
-        job.write(&self.record, self.revision, ctx);
     }
 
     fn write_ending(&mut self, job: &Job, ctx: &mut Context<'_>) {
@@ -392,8 +405,7 @@ impl Held {
         match &self.record.state {
             State::Finished(finished) => {
                 ctx.out.push(Effect::finished(&job.subject, &self.record, &finished.outcome));
-                job.bury_if_dead(&self.record, ctx);
-                Some(job.ack(ctx))
+                Some(job.bury_or_ack(&self.record, ctx))
             }
             State::Waiting(waiting) => {
                 let what = match &waiting.reason {
@@ -441,6 +453,16 @@ impl Held {
             build_ms: proto::time::millis(ctx.now.mono.saturating_sub(self.since)),
             phases,
         })
+    }
+}
+
+/// The name of the outcome that a build would have had; none if it was stopped before it had one.
+fn name_of(end: &BuildEnd) -> Option<&'static str> {
+    match end {
+        BuildEnd::Built(_) => Some("built"),
+        BuildEnd::Failed { kind, .. } => Some(kind.name()),
+        BuildEnd::Infra { kind, .. } => Some(kind.name()),
+        BuildEnd::Stopped => None,
     }
 }
 

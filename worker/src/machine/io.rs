@@ -76,6 +76,8 @@ pub enum Event {
     RecordWritten(DeliveryId, Written),
     /// An ack was confirmed, or not.
     Acked(DeliveryId, bool),
+    /// A dead letter was stored, or not.
+    Buried(DeliveryId, bool),
     /// A build has come further.
     Noticed(DeliveryId, Notice),
     /// A build has ended; nothing of it is left running.
@@ -142,8 +144,10 @@ pub enum Effect {
         /// What.
         what: What,
     },
-    /// Publish a dead letter.
+    /// Store a dead letter, confirmed: the message is acked after it.
     Bury {
+        /// For which delivery.
+        id: DeliveryId,
         /// The job and its asking.
         subject: JobSubject,
         /// Its record, with the attempts.

@@ -41,6 +41,8 @@ pub(super) enum Stage {
     Closing { record: Box<Record> },
     /// A build, under a lease.
     Held(Box<Held>),
+    /// The confirmation that the dead letter is stored, or time to store it again.
+    Burying { record: Box<Record>, since: Duration, next: Option<Duration> },
     /// The confirmation of the ack, or time to ack again.
     Acking { since: Duration, next: Option<Duration> },
     /// Nothing: settled, and the slot is free.
@@ -62,6 +64,9 @@ pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 /// After a lost race the winner's claim is there to be read; there is no hurry to see it.
 const RACE_LOST: Duration = Duration::from_millis(500);
+
+/// A job of a repo that this worker does not have is for another one, who may be busy.
+const ELSEWHERE: Duration = Duration::from_secs(15);
 
 /// A write that the broker refuses needs a person, who is told by the log.
 const REFUSED: Duration = Duration::from_secs(60);
@@ -107,7 +112,9 @@ impl Job {
     /// The next moment at which it wants a tick.
     pub(super) fn deadline(&self) -> Option<Duration> {
         match &self.stage {
-            Stage::Unsure { next, .. } | Stage::Acking { next, .. } => *next,
+            Stage::Unsure { next, .. }
+            | Stage::Burying { next, .. }
+            | Stage::Acking { next, .. } => *next,
             Stage::Held(held) => Some(held.deadline()),
             _ => None,
         }
@@ -182,6 +189,29 @@ impl Job {
         }
     }
 
+    pub(super) fn buried(&mut self, stored: bool, ctx: &mut Context<'_>) {
+        let Stage::Burying { since, next, .. } = &mut self.stage else { return };
+        if stored {
+            self.stage = self.ack(ctx);
+        } else if ctx.now.mono > *since + ctx.settings.orphan_grace {
+            // The record is finished: whoever gets the message next buries it.
+            ctx.out.push(Effect::Abandon(self.id));
+            self.stage = Stage::Settled;
+        } else {
+            *next = Some(ctx.now.mono + AGAIN);
+        }
+    }
+
+    /// What is done about it when the worker leaves with it unsettled.
+    pub(super) fn left(&self) -> Option<Effect> {
+        let open = match &self.stage {
+            Stage::Held(held) => !held.abandoned(),
+            Stage::Settled => false,
+            _ => true,
+        };
+        open.then_some(Effect::Abandon(self.id))
+    }
+
     /// What happens to a build. Before one is held, or after, it is of no use to anybody.
     pub(super) fn build(&mut self, event: Event, ctx: &mut Context<'_>) {
         self.with_held(|held, job| match event {
@@ -220,6 +250,11 @@ impl Job {
                 *next = None;
                 ctx.out.push(Effect::Ack(self.id));
             }
+            Stage::Burying { record, next, .. } if next.is_some_and(|at| at <= now) => {
+                *next = None;
+                let bury = bury(self.id, &self.subject, record);
+                ctx.out.extend(bury);
+            }
             Stage::Held(_) => self.with_held(|held, job| held.tick(job, ctx)),
             _ => {}
         }
@@ -248,12 +283,13 @@ impl Job {
         let incarnation = self.subject.incarnation;
         let poison = self.delivered.poison.as_deref();
         match claim::decide(record, request, incarnation, poison, &claimer) {
-            Decision::Stale => self.stage = self.ack(ctx),
-            Decision::Finished => {
-                if let Some(record) = &record.value {
-                    self.bury_if_dead(record, ctx);
-                }
-                self.stage = self.ack(ctx);
+            // Whoever wrote its end may have died before the dead letter was stored.
+            Decision::Stale | Decision::Finished => {
+                let ended = record.value.as_ref().filter(|it| it.incarnation == incarnation);
+                self.stage = match ended {
+                    Some(record) => self.bury_or_ack(record, ctx),
+                    None => self.ack(ctx),
+                };
             }
             Decision::Later(delay) => self.nak(delay, ctx),
             Decision::Close(outcome) => {
@@ -264,6 +300,10 @@ impl Job {
             }
             // Told to stop while reading: another worker takes it, at once.
             Decision::Claim(_) if ctx.draining => self.nak(Duration::ZERO, ctx),
+            // Another worker may have it in its config.
+            Decision::Claim(_) if !settings.repos.contains(&self.subject.job.repo) => {
+                self.nak(ELSEWHERE, ctx);
+            }
             Decision::Claim(_) if ctx.rival => self.nak(RACE_LOST, ctx),
             Decision::Claim(plan) => {
                 let by = record::Claimer {
@@ -317,8 +357,7 @@ impl Job {
         if let Some(outcome) = record.outcome() {
             ctx.out.push(Effect::finished(&self.subject, record, outcome));
         }
-        self.bury_if_dead(record, ctx);
-        self.stage = self.ack(ctx);
+        self.stage = self.bury_or_ack(record, ctx);
     }
 
     pub(super) fn write(&self, record: &Record, expected: u64, ctx: &mut Context<'_>) {
@@ -326,14 +365,25 @@ impl Job {
         ctx.out.push(Effect::WriteRecord { id, job, record: Box::new(record.clone()), expected });
     }
 
-    /// A job that ended for the infrastructure's sake goes to the dead letters too.
-    pub(super) fn bury_if_dead(&self, record: &Record, ctx: &mut Context<'_>) {
-        let Some(Outcome::InfraFailed { kind, failure }) = record.outcome() else { return };
-        let reason = format!("{}: {}", kind.name(), failure.message);
-        let subject = self.subject.clone();
-        ctx.out.push(Effect::told(&subject, record, What::Dead { reason: reason.clone() }));
-        ctx.out.push(Effect::Bury { subject, record: Box::new(record.clone()), reason });
+    /// A job that ended for the infrastructure's sake goes to the dead letters before its message
+    /// goes.
+    pub(super) fn bury_or_ack(&self, record: &Record, ctx: &mut Context<'_>) -> Stage {
+        let Some(bury) = bury(self.id, &self.subject, record) else { return self.ack(ctx) };
+        if let Effect::Bury { reason, .. } = &bury {
+            let dead = What::Dead { reason: reason.clone() };
+            ctx.out.push(Effect::told(&self.subject, record, dead));
+        }
+        ctx.out.push(bury);
+        Stage::Burying { record: Box::new(record.clone()), since: ctx.now.mono, next: None }
     }
+}
+
+/// The burial of a job that ended for the infrastructure's sake.
+fn bury(id: DeliveryId, subject: &JobSubject, record: &Record) -> Option<Effect> {
+    let Outcome::InfraFailed { kind, failure } = record.outcome()? else { return None };
+    let reason = format!("{}: {}", kind.name(), failure.message);
+    let (subject, record) = (subject.clone(), Box::new(record.clone()));
+    Some(Effect::Bury { id, subject, record, reason })
 }
 
 fn unclaimed(outcome: Outcome, now: Now) -> Finished {

@@ -12,9 +12,12 @@ mod job;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use proto::{Class, Instance, Phase, Priority, WorkerName, topology, worker::PresentJob};
+use proto::{Class, Instance, Phase, Priority, Repo, WorkerName, topology, worker::PresentJob};
 
 use self::{
     io::{Delivered, DeliveryId, Effect, Event, Now},
@@ -30,6 +33,8 @@ pub struct Settings {
     pub instance: Instance,
     /// What it builds.
     pub classes: Vec<Class>,
+    /// Where from.
+    pub repos: BTreeSet<Repo>,
     /// Jobs at once.
     pub slots: usize,
     /// The length of a lease: the consumers' `ack_wait`.
@@ -78,8 +83,7 @@ pub struct Machine {
     pull: Pull,
     rounds: u64,
     paused: Option<String>,
-    /// Told to stop: builds may go on until then.
-    drain_until: Option<Duration>,
+    drain: Option<Drain>,
     exited: bool,
     chance: fastrand::Rng,
 }
@@ -94,6 +98,18 @@ enum Pull {
     Pausing(Duration),
 }
 
+/// Told to stop.
+#[derive(Debug)]
+struct Drain {
+    /// Builds may go on until then; none once they were told to stop.
+    builds_until: Option<Duration>,
+    /// What the broker has not taken by then is left to the leases.
+    cut_at: Duration,
+}
+
+/// After its builds were stopped a draining worker tries for so long to hand its jobs back.
+const HAND_BACK_WAIT: Duration = Duration::from_secs(30);
+
 impl Machine {
     /// A machine with nothing to do yet.
     pub fn new(settings: Settings) -> Self {
@@ -104,7 +120,7 @@ impl Machine {
             pull: Pull::Idle,
             rounds: 0,
             paused: None,
-            drain_until: None,
+            drain: None,
             exited: false,
             chance,
         }
@@ -127,6 +143,9 @@ impl Machine {
             }
             Event::Acked(id, confirmed) => {
                 self.with(id, now, &mut out, |job, ctx| job.acked(confirmed, ctx));
+            }
+            Event::Buried(id, stored) => {
+                self.with(id, now, &mut out, |job, ctx| job.buried(stored, ctx));
             }
             Event::Noticed(id, _) | Event::Ended(id, _) => {
                 self.with(id, now, &mut out, |job, ctx| job.build(event, ctx));
@@ -153,7 +172,8 @@ impl Machine {
             Pull::Pausing(until) => Some(until),
             Pull::Idle | Pull::Open | Pull::Closing => None,
         };
-        let drain = self.drain_until.filter(|_| !self.jobs.is_empty());
+        let drain = self.drain.as_ref().filter(|_| !self.exited);
+        let drain = drain.map(|drain| drain.builds_until.unwrap_or(drain.cut_at));
         self.jobs.values().filter_map(Job::deadline).chain(pull).chain(drain).min()
     }
 
@@ -168,7 +188,7 @@ impl Machine {
 
     /// Told to stop.
     pub fn draining(&self) -> bool {
-        self.drain_until.is_some()
+        self.drain.is_some()
     }
 
     /// Why it takes nothing new, if so.
@@ -217,8 +237,9 @@ impl Machine {
     }
 
     fn drain(&mut self, now: Now) {
-        if self.drain_until.is_none() {
-            self.drain_until = Some(now.mono + self.settings.drain_timeout);
+        if self.drain.is_none() {
+            let until = now.mono + self.settings.drain_timeout;
+            self.drain = Some(Drain { builds_until: Some(until), cut_at: until + HAND_BACK_WAIT });
         }
     }
 
@@ -230,9 +251,14 @@ impl Machine {
         for id in ids {
             self.with(id, now, out, Job::tick);
         }
-        if self.drain_until.is_some_and(|until| until <= now.mono) {
-            // Once is enough: from here on every stop has its own end.
-            self.drain_until = Some(Duration::MAX);
+        let Some(drain) = &mut self.drain else { return };
+        if drain.cut_at <= now.mono {
+            // The builds end with the process; a job whose end nobody took is found by its lease.
+            for job in std::mem::take(&mut self.jobs).into_values() {
+                out.extend(job.left());
+            }
+            self.pull = Pull::Idle;
+        } else if drain.builds_until.take_if(|until| *until <= now.mono).is_some() {
             for job in self.jobs.keys().copied().collect::<Vec<_>>() {
                 self.with(job, now, out, Job::stop_for_drain);
             }

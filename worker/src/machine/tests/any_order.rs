@@ -25,6 +25,7 @@ enum Open {
     Request(DeliveryId),
     Write(DeliveryId),
     Ack(DeliveryId),
+    Bury(DeliveryId),
     Build(DeliveryId),
     Pull,
 }
@@ -71,7 +72,8 @@ impl World {
             }
             Effect::Kill(id) => assert!(self.building.contains_key(id), "killed what is not built"),
             Effect::Exit => self.exited += 1,
-            Effect::StopPull | Effect::Tell { .. } | Effect::Bury { .. } => {}
+            Effect::Bury { id, .. } => self.ask(*id, Open::Bury(*id)),
+            Effect::StopPull | Effect::Tell { .. } => {}
         }
     }
 
@@ -135,6 +137,7 @@ impl World {
                 }
                 Event::Acked(id, confirmed)
             }
+            Open::Bury(id) => Event::Buried(id, flavour.is_multiple_of(2)),
             Open::Build(id) => {
                 Event::Ended(id, Ended { end: any_end(flavour), phases: Vec::new() })
             }
@@ -177,6 +180,7 @@ impl World {
                     self.settle(id);
                     self.on(Event::Acked(id, true));
                 }
+                Some(Open::Bury(id)) => self.on(Event::Buried(id, true)),
                 Some(Open::Build(id)) => {
                     let end = BuildEnd::Stopped;
                     self.on(Event::Ended(id, Ended { end, phases: Vec::new() }));

@@ -38,6 +38,7 @@ pub(super) fn settings() -> Settings {
         worker: "w1".parse().expect("a name"),
         instance: instance(1),
         classes: vec![class()],
+        repos: [subject("h", incarnation(1)).job.repo].into(),
         slots: 2,
         lease: LEASE,
         attempts_max: 3,

@@ -1,6 +1,6 @@
 //! The life of one job, told event by event.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bus::Entry;
 use proto::{
@@ -11,7 +11,7 @@ use super::{LEASE, at, built, claimed, delivered, entry, incarnation, request, s
 use crate::{
     build::{BuildEnd, Ended, Notice},
     machine::{
-        Machine,
+        Machine, Settings,
         io::{Answer, DeliveryId, Effect, Event, Written},
     },
 };
@@ -166,7 +166,7 @@ fn a_frozen_worker_that_wakes_finds_another_epoch_and_writes_nothing() {
     assert!(story.did(|effect| matches!(effect, Effect::Kill(ID))));
     assert!(story.told("fenced"));
     story.ends(101, BuildEnd::Built(built()));
-    let silent = |effect: &Effect| matches!(effect, Effect::Pull(_));
+    let silent = |effect: &Effect| matches!(effect, Effect::Pull(_) | Effect::Tell { .. });
     assert!(story.effects.iter().all(silent), "{:?}", story.effects);
     assert!(story.machine.jobs().is_empty());
 }
@@ -267,6 +267,11 @@ fn the_last_infrastructure_fault_is_a_result_and_a_dead_letter() {
     assert_eq!(story.write().outcome().map(Outcome::name), Some("infra-failed"));
     story.on(120, Event::RecordWritten(ID, Written::Done(6)));
     assert!(story.did(|effect| matches!(effect, Effect::Bury { .. })));
+    assert!(story.settled().is_none(), "the letter first");
+    story.on(121, Event::Buried(ID, false));
+    story.on(122, Event::Tick);
+    assert!(story.did(|effect| matches!(effect, Effect::Bury { .. })), "tried again");
+    story.on(123, Event::Buried(ID, true));
     assert!(matches!(story.settled(), Some(Effect::Ack(ID))));
 }
 
@@ -390,4 +395,62 @@ fn two_copies_in_one_worker_never_share_a_claim() {
 
     assert!(story.did(|effect| matches!(effect, Effect::Nak(id, _) if *id == copy)));
     assert!(!story.did(|effect| matches!(effect, Effect::WriteRecord { .. })));
+}
+
+#[test]
+fn a_drain_does_not_wait_for_ever_for_a_broker_that_is_away() {
+    let mut story = Story::held();
+    story.on(10, Event::Drain);
+    story.on(10, Event::Pulled(Vec::new()));
+    story.on(310, Event::Tick);
+    story.on(310, Event::RecordWritten(ID, Written::NoAnswer));
+    story.ends(311, BuildEnd::Stopped);
+    for second in 312..340 {
+        story.on(second, Event::Tick);
+        story.on(second, Event::RecordRead(ID, Answer::None));
+        assert!(!story.did(|effect| matches!(effect, Effect::Exit)), "at {second} s");
+    }
+    story.on(340, Event::Tick);
+    assert!(matches!(story.settled(), Some(Effect::Abandon(ID))));
+    assert!(story.did(|effect| matches!(effect, Effect::Exit)));
+}
+
+#[test]
+fn what_a_lost_claim_built_is_told_and_not_written() {
+    let mut story = Story::held();
+    story.on(15, Event::Tick);
+    story.on(15, Event::RecordWritten(ID, Written::Conflict));
+    let other = claimed(Some(&claimed(None, incarnation(1), 1)), incarnation(1), 2);
+    story.on(15, Event::RecordRead(ID, Answer::Is(entry(other, 9, 15))));
+    assert!(story.told("fenced"));
+    story.ends(16, BuildEnd::Built(built()));
+    assert!(story.told("late"));
+    assert!(!story.did(|effect| matches!(effect, Effect::WriteRecord { .. } | Effect::Ack(_))));
+}
+
+#[test]
+fn cancel_pokes_do_not_keep_the_lease_from_being_renewed() {
+    let mut story = Story::held();
+    let poke = || Event::CancelPoked(subject("web", incarnation(1)).job);
+    story.on(14, poke());
+    story.on(15, Event::Tick);
+    story.on(15, poke());
+    story.reads_request(15, 1);
+    assert!(story.did(|effect| matches!(effect, Effect::WriteRecord { .. })), "the lease first");
+    story.on(15, poke());
+    story.on(15, Event::RecordWritten(ID, Written::Done(6)));
+    assert!(story.did(|effect| matches!(effect, Effect::ReadRequest(ID, _))), "then the request");
+}
+
+#[test]
+fn a_job_of_a_repo_that_is_not_in_the_config_is_left_to_others() {
+    let settings = Settings { repos: BTreeSet::new(), ..settings() };
+    let machine = Machine::new(settings);
+    let mut story = Story { machine, written: None, effects: Vec::new() };
+    story.on(0, Event::Tick);
+    story.on(0, Event::Pulled(vec![delivered(1, "web")]));
+    story.on(0, Event::RecordRead(ID, Answer::Is(Entry::none())));
+    story.reads_request(0, 1);
+    assert!(matches!(story.settled(), Some(Effect::Nak(ID, delay)) if !delay.is_zero()));
+    assert!(story.written.is_none(), "and costs no attempt");
 }

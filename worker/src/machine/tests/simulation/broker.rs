@@ -2,6 +2,8 @@
 //! per subject whose deliveries run out, and which takes acks, naks and progress from anybody, late
 //! or not; buckets with compare-and-set and the server's timestamps, read from the leader.
 
+use std::collections::BTreeSet;
+
 use bus::Entry;
 use fastrand::Rng;
 use proto::{Incarnation, Priority, Record, Request, Timestamp};
@@ -47,6 +49,8 @@ pub(super) struct Broker {
     pub(super) records: Vec<Entry<Record>>,
     pub(super) messages: Vec<Message>,
     pub(super) pulls: Vec<Pull>,
+    /// Dead letters: of which job and incarnation.
+    pub(super) letters: BTreeSet<(usize, Incarnation)>,
     revision: u64,
     sequence: u64,
 }

@@ -37,6 +37,8 @@ pub(super) enum Rule {
     TooManyAttempts,
     /// A message is acked only when its incarnation is finished or no longer the request's.
     AckedUnfinished,
+    /// A job that ended for the infrastructure's sake has its dead letter before its ack.
+    AckedUnburied,
     /// Nothing is done with a delivery after it was settled.
     SettledTwice,
     /// No more jobs at once than slots.

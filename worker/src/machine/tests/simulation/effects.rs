@@ -82,7 +82,13 @@ impl World {
                 self.build(number, id, &plan);
             }
             Effect::Kill(id) => self.kill(number, id),
-            Effect::Tell { .. } | Effect::Bury { .. } => {}
+            Effect::Bury { id, record, .. } => {
+                if self.in_hand(number, id) {
+                    let job = self.workers[number].hand(id).map_or(0, |it| it.job);
+                    self.call(Purpose::Bury(number, id), Op::Bury(job, record.incarnation));
+                }
+            }
+            Effect::Tell { .. } => {}
             Effect::Exit => {
                 let down = self.rng.u64(100..5 * SECOND);
                 self.crash(number, down);
@@ -167,6 +173,7 @@ impl World {
                 }
                 Event::Acked(id, confirmed)
             }
+            Purpose::Bury(_, id) => Event::Buried(id, reply.is_some()),
             Purpose::Pull(_) | Purpose::Errand(_) => self.pulled(number, reply),
         };
         self.step(number, event);

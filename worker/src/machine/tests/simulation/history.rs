@@ -61,6 +61,7 @@ pub(super) fn event(it: &Event) -> Option<String> {
         Event::RequestRead(id, it) => format!("#{} reads request {}", id.0, answer(it, request)),
         Event::RecordWritten(id, it) => format!("#{} write: {it:?}", id.0),
         Event::Acked(id, it) => format!("#{} ack confirmed: {it}", id.0),
+        Event::Buried(id, it) => format!("#{} dead letter stored: {it}", id.0),
         Event::Noticed(id, it) => format!("#{} build: {it:?}", id.0),
         Event::Ended(id, it) => format!("#{} build ends: {:?}", id.0, it.end),
         Event::CancelPoked(job) => format!("cancel poke for {}", job.host),
@@ -72,9 +73,8 @@ pub(super) fn event(it: &Event) -> Option<String> {
 /// What a machine does; nothing for what only people hear of.
 pub(super) fn effect(it: &Effect) -> Option<String> {
     Some(match it {
-        Effect::Pull(_) | Effect::StopPull | Effect::Tell { .. } | Effect::Bury { .. } => {
-            return None;
-        }
+        Effect::Pull(_) | Effect::StopPull | Effect::Tell { .. } => return None,
+        Effect::Bury { id, .. } => format!("#{} writes a dead letter", id.0),
         Effect::ReadRecord(..) | Effect::ReadRequest(..) => return None,
         Effect::WriteRecord { id, record: it, expected, .. } => {
             format!("#{} sends {} over rev {expected}", id.0, record(it))

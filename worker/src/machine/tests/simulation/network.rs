@@ -32,6 +32,7 @@ pub(super) enum Op {
     Ack(u64),
     Nak(u64, Millis),
     Progress(u64),
+    Bury(usize, Incarnation),
 }
 
 /// What the broker says.
@@ -55,6 +56,7 @@ pub(super) enum Purpose {
     Request(usize, DeliveryId),
     Write(usize, DeliveryId),
     Ack(usize, DeliveryId),
+    Bury(usize, DeliveryId),
     Pull(usize),
     Errand(usize),
 }
@@ -66,6 +68,7 @@ impl Purpose {
             | Self::Request(worker, _)
             | Self::Write(worker, _)
             | Self::Ack(worker, _)
+            | Self::Bury(worker, _)
             | Self::Pull(worker) => Some(worker),
             Self::Errand(_) => None,
         }

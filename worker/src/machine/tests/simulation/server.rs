@@ -1,10 +1,10 @@
 //! What the broker does with what reaches it, each write under the eyes of the checks.
 
-use proto::{Incarnation, Priority, Record, Request};
+use proto::{Incarnation, Outcome, Priority, Record, Request};
 
 use super::{
     broker::{Message, Pull, server_time},
-    checks::{Author, Writer},
+    checks::{Author, Rule, Writer},
     history,
     network::{Op, Reply},
     schedule::{LEASE, PULL_WAIT},
@@ -57,6 +57,13 @@ impl World {
                     let request = &self.broker.requests[message.job];
                     let check = self.facts[message.job].acked(message.incarnation, request);
                     self.check(check);
+                    let record = self.broker.records[message.job].value.as_ref();
+                    let dead = record.filter(|it| it.incarnation == message.incarnation);
+                    let dead = dead.and_then(Record::outcome);
+                    let letter = self.broker.letters.contains(&(message.job, message.incarnation));
+                    if matches!(dead, Some(Outcome::InfraFailed { .. })) && !letter {
+                        self.breaks(Rule::AckedUnburied, "its dead letter is nowhere");
+                    }
                 }
                 Reply::Acked
             }
@@ -68,6 +75,10 @@ impl World {
             Op::Progress(seq) => {
                 self.broker.put_off(seq, self.now + LEASE);
                 self.later(self.now + LEASE, Happening::Serve);
+                Reply::Acked
+            }
+            Op::Bury(job, of) => {
+                self.broker.letters.insert((job, of));
                 Reply::Acked
             }
             Op::StopPull(call) => {
