@@ -38,8 +38,12 @@ impl Mirror {
     }
 
     async fn fetch_once(&self, git: &Git<'_>, guard: &Guard) -> Result<(), MirrorError> {
+        // For reading only: git tells its own `store` helper to erase what a server refused, and a
+        // server that is broken for a minute refuses everything.
         let helper = self.credentials_file.as_ref().map(|path| {
-            format!("credential.helper=store --file={}", quoted(&path.to_string_lossy()))
+            let file = quoted(&path.to_string_lossy());
+            let get = format!("git credential-store --file={file} get");
+            format!("credential.helper=!f() {{ test \"$1\" = get && {get}; }}; f")
         });
         // The empty helper clears the system's list.
         let mut fixed = vec!["-c", "credential.helper="];
@@ -59,8 +63,8 @@ impl Mirror {
             };
             // One listed branch that is gone fails the whole fetch, and is not pruned either.
             let text = error.to_string();
-            let gone = |name: &&str| text.contains(&format!("remote ref refs/heads/{name}"));
-            let at = wanted.iter().position(|name| !name.contains('*') && gone(name));
+            let gone = missing_branch(&text);
+            let at = wanted.iter().position(|name| !name.contains('*') && gone == Some(name));
             let Some(at) = at.filter(|_| wanted.len() > 1) else { return Err(error) };
             let name = format!("refs/heads/{}", wanted.remove(at));
             self.must(git, guard, "update-ref", &["update-ref", "-d", &name]).await?;
@@ -130,9 +134,16 @@ impl Mirror {
     }
 }
 
+/// The branch that git did not find at the remote, if it says so.
+fn missing_branch(message: &str) -> Option<&str> {
+    let (_, after) = message.split_once("find remote ref refs/heads/")?;
+    after.split([' ', ';', '\'']).next()
+}
+
 /// git speaks of its own repository, not of the remote one.
 fn broken(message: &str) -> bool {
-    let message = message.to_lowercase();
+    let own: Vec<&str> = message.split("; ").filter(|line| !line.starts_with("remote:")).collect();
+    let message = own.join("; ").to_lowercase();
     let signs = [
         ".lock': file exists",
         "not a git repository",
@@ -153,4 +164,22 @@ fn broken(message: &str) -> bool {
 /// git hands the helper's line to a shell.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_branch_is_missing_by_its_whole_name() {
+        let said = "fetch: fatal: couldn't find remote ref refs/heads/release-26.05; hint: no";
+        assert_eq!(missing_branch(said), Some("release-26.05"));
+        assert_eq!(missing_branch("fatal: could not read from remote repository"), None);
+    }
+
+    #[test]
+    fn the_mirror_is_not_blamed_for_the_words_of_the_server() {
+        assert!(broken("fatal: bad object HEAD"));
+        assert!(!broken("remote: error: bad object HEAD; fatal: early EOF"));
+    }
 }

@@ -156,11 +156,15 @@ pub fn evaluated(seen: &Evaluated<'_>) -> EvalEnd {
         return over(failed(FailureKind::OutOfMemory, shown, None, tail()));
     }
     let blame = errors.iter().find_map(|error| blamed(error));
-    if let Some((kind, message)) = infrastructure(&errors) {
-        return over(infra(kind, message, tail()));
-    }
-    if let Some(blame) = blame {
+    let infrastructure = infrastructure(&errors);
+    // What a builder says of its own network is not Nix's word; a full disk is everybody's.
+    if let Some(blame) =
+        blame.filter(|_| infrastructure.is_none_or(|it| it.0 != InfraKind::DiskFull))
+    {
         return over(failed(blame.kind, &blame.message, blame.drv, tail()));
+    }
+    if let Some((kind, message)) = infrastructure {
+        return over(infra(kind, message, tail()));
     }
     if errors.iter().any(|e| patterns::FLAKE_HASH.matches(e)) {
         return over(failed(FailureKind::HashMismatch, shown, None, tail()));

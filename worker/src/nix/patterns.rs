@@ -97,20 +97,20 @@ pub(super) const INFRASTRUCTURE: &[(InfraKind, Pattern)] = &[
     (
         InfraKind::SubstituterFailed,
         Pattern(&[
-            &["substitut", "failed"],
-            &["unable to download", ".narinfo"],
-            &["unable to download", "/nar/"],
+            &["some substitutes for the outputs of", "failed"],
+            &["unable to download '", ".narinfo"],
+            &["unable to download '", "/nar/"],
             &["hash mismatch importing path"],
             &["lacks a signature by a trusted key"],
             &["lacks a valid signature"],
-            &["substituter", "disabled"],
+            &["substituter '", "is disabled"],
+            &["substituter '", "does not support"],
         ]),
     ),
     (
         InfraKind::FetchFailed,
         Pattern(&[
-            &["unable to download"],
-            &["unable to fetch"],
+            &["unable to download '"],
             &["could not resolve host"],
             &["couldn't connect to server"],
             &["failed to fetch git repository"],
@@ -118,8 +118,6 @@ pub(super) const INFRASTRUCTURE: &[(InfraKind, Pattern)] = &[
             &["program 'git' failed"],
             &["'git' failed with exit code"],
             &["git operation failed"],
-            &["http error 429"],
-            &["rate limit"],
         ]),
     ),
 ];

@@ -1,6 +1,6 @@
 //! Garbage-collector roots: what is in use, and the newest generations per repo, host and branch.
 //!
-//! `<dir>/in-use/<job>.<epoch>` is the output of an attempt under way, with `.drv` its derivation.
+//! `<dir>/.in-use/<job>.<epoch>` is the output of an attempt under way, with `.drv` its derivation.
 //! `<dir>/<repo>/<host>/<branch>/<n>-<commit>` is a generation; `n` only grows. Nix registers
 //! outputs itself (`--add-root`). It can register no derivation, so that link protects only when
 //! `dir` lies in `/nix/var/nix/gcroots`; elsewhere a derivation may vanish, which costs a second
@@ -41,7 +41,7 @@ impl Roots {
 
     /// Makes room for the links of one attempt. What a killed worker left there goes.
     pub fn in_use(&self, job: &JobKey, epoch: Epoch) -> io::Result<InUse> {
-        let dir = self.dir.join("in-use");
+        let dir = self.dir.join(".in-use");
         fs::create_dir_all(&dir)?;
         let output = dir.join(format!("{job}.{epoch}"));
         let drv = dir.join(format!("{job}.{epoch}.drv"));
@@ -52,7 +52,7 @@ impl Roots {
 
     /// Removes the links of attempts that ended with their worker. Only before any attempt starts.
     pub fn forget_in_use(&self) -> io::Result<()> {
-        match fs::remove_dir_all(self.dir.join("in-use")) {
+        match fs::remove_dir_all(self.dir.join(".in-use")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }

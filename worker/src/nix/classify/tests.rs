@@ -160,3 +160,25 @@ fn an_evaluation_without_words_is_judged_by_how_it_died() {
     let seen = Evaluated { stopped: true, timed_out: true, exit: Some(0), stderr: &[] };
     assert_eq!(evaluated(&seen), EvalEnd::Over(BuildEnd::Stopped));
 }
+
+#[test]
+fn the_flakes_own_words_are_not_the_infrastructures() {
+    for words in [
+        "substituters of this host failed the audit",
+        "unable to fetch what I want",
+        "rate limit of hosts reached: http error 429",
+        "remember: unable to download is not an option",
+    ] {
+        let stderr = [format!("error: {words}")];
+        let seen = Evaluated { stopped: false, timed_out: false, exit: Some(1), stderr: &stderr };
+        let EvalEnd::Over(end) = evaluated(&seen) else { panic!("{words}") };
+        assert_eq!(name_of(&end).0, "eval-failed", "{words}");
+    }
+    // A builder that an import waits for has no network, and says so.
+    let stderr = ["error: builder for '/nix/store/9xrddrmcsbs455fw279vpapndfq6rqcn-x.drv' failed \
+        with exit code 1; unable to download 'http://x/': Couldn't connect to server"
+        .to_owned()];
+    let seen = Evaluated { stopped: false, timed_out: false, exit: Some(1), stderr: &stderr };
+    let EvalEnd::Over(end) = evaluated(&seen) else { panic!("over") };
+    assert_eq!(name_of(&end).0, "build-failed");
+}
