@@ -14,7 +14,7 @@ pub use branch::{Branch, BranchError, BranchGlob};
 pub use load::{SettingsError, load, parse};
 pub use quantity::{Size, Span};
 pub use tables::{
-    CLASS_DEFAULT, DEFAULT_REF, Feature, FeatureError, HostGlob, HostTable, NatsTable, RepoTable,
-    class_with,
+    CLASS_DEFAULT, DEFAULT_REF, Feature, FeatureError, HostGlob, HostTable, LimitsTable, NatsTable,
+    RepoTable, class_with,
 };
 pub use url::{RepoUrl, UrlError};

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::{
     branch::{Branch, BranchGlob},
+    quantity::{Size, Span},
     url::RepoUrl,
 };
 
@@ -49,6 +50,27 @@ pub struct RepoTable {
     pub hosts: BTreeMap<Host, HostTable>,
     /// File in the format of git's `credential-store`, for `https` URLs.
     pub git_credentials_file: Option<PathBuf>,
+    /// What its builds may use, where that differs from the worker's `[limits]`.
+    #[serde(default)]
+    pub limits: LimitsTable,
+}
+
+/// `[limits]` of a worker and `[repos.<name>.limits]`: what one build may use.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsTable {
+    /// Time to build.
+    pub wall: Option<Span>,
+    /// Time that a builder may be silent.
+    pub silence: Option<Span>,
+    /// Time to evaluate.
+    pub eval_wall: Option<Span>,
+    /// Memory of an evaluation.
+    pub eval_memory_max: Option<Size>,
+    /// Bytes of log that are kept.
+    pub log_keep_max: Option<Size>,
+    /// Bytes of log that end a build.
+    pub log_kill_max: Option<Size>,
 }
 
 /// `[repos.<name>.hosts.<host>]`.

@@ -11,12 +11,12 @@ use proto::{
     Built, Epoch, Failure, FailureKind, InfraKind, JobKey, Phase, Repo,
     record::{PhaseTime, Progress},
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{RwLock, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     build::attempt::Attempt,
-    config::Config,
+    config::{Config, RepoConfig},
     log_pump::LogSink,
     mirror::Mirror,
     nix::{
@@ -101,8 +101,30 @@ pub struct Limits {
     pub silence: Duration,
     /// Time to evaluate.
     pub eval_wall: Duration,
-    /// Bytes of log.
+    /// Memory that an evaluation may have for itself.
+    pub eval_memory_max: u64,
+    /// Bytes of log that are kept.
+    pub log_keep_max: u64,
+    /// Bytes of log that end a build.
     pub log_kill_max: u64,
+}
+
+impl Limits {
+    /// What holds where no config says otherwise.
+    pub const DEFAULT: Self = Self {
+        // A kernel or a browser from source on a small machine.
+        wall: Duration::from_secs(4 * 3600),
+        // Long links and test suites without output; Hydra's default is two hours for these.
+        silence: Duration::from_secs(3600),
+        // Ten times a slow host, with inputs still to be fetched.
+        eval_wall: Duration::from_secs(30 * 60),
+        // Twice what a large NixOS host takes.
+        eval_memory_max: 8 << 30,
+        // Larger than nearly every honest log.
+        log_keep_max: 64 << 20,
+        // Only a loop writes so much.
+        log_kill_max: 1 << 30,
+    };
 }
 
 /// What all attempts of a worker share.
@@ -113,13 +135,22 @@ pub struct BuildContext {
     /// Composes Nix's and git's command lines.
     pub nix: Nix,
     /// The repositories.
-    pub mirrors: BTreeMap<Repo, Mirror>,
-    /// What a build may use.
-    pub limits: Limits,
+    pub sources: BTreeMap<Repo, Source>,
     /// Garbage-collector roots.
     pub roots: Roots,
     /// Evaluations at once.
     pub eval_slots: Semaphore,
+    /// Held for writing by an attempt that ran out of memory and tries again with nothing beside it.
+    pub alone: RwLock<()>,
+}
+
+/// A repository and what its builds may use.
+#[derive(Debug)]
+pub struct Source {
+    /// The repository.
+    pub mirror: Mirror,
+    /// What a build of it may use.
+    pub limits: Limits,
 }
 
 impl BuildContext {
@@ -127,15 +158,17 @@ impl BuildContext {
     pub fn new(config: &Config, supervisor: Supervisor) -> io::Result<Self> {
         let home = config.state_dir.join("home");
         std::fs::create_dir_all(&home)?;
-        let mirror =
-            |(repo, table)| (Repo::clone(repo), Mirror::new(&config.state_dir, repo, table));
+        let source = |(repo, of): (&Repo, &RepoConfig)| {
+            let mirror = Mirror::new(&config.state_dir, repo, &of.table);
+            (repo.clone(), Source { mirror, limits: of.limits })
+        };
         Ok(Self {
             supervisor,
             nix: Nix { store: config.store.clone(), home },
-            mirrors: config.repos.iter().map(mirror).collect(),
-            limits: config.limits,
+            sources: config.repos.iter().map(source).collect(),
             roots: Roots::new(config.roots_dir.clone(), config.keep_generations),
             eval_slots: Semaphore::new(config.eval_slots),
+            alone: RwLock::new(()),
         })
     }
 }

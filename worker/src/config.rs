@@ -11,7 +11,7 @@ use std::{
 
 use proto::{Class, Repo, WorkerName, record::ATTEMPTS_KEPT, token::TokenError};
 use serde::Deserialize;
-use settings::{Feature, NatsTable, RepoTable, SettingsError, Size, Span, class_with};
+use settings::{Feature, LimitsTable, NatsTable, RepoTable, SettingsError, Size, Span, class_with};
 
 use crate::{
     admission::{Admission, Place},
@@ -28,16 +28,6 @@ pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10 * 60);
 pub const ORPHAN_GRACE_DEFAULT: Duration = Duration::from_secs(15 * 60);
 /// A job that fell between two writes is found within minutes; the sweep itself is some reads.
 pub const SWEEP_EVERY_DEFAULT: Duration = Duration::from_secs(2 * 60);
-/// A kernel or a browser from source on a small machine.
-pub const WALL_DEFAULT: Duration = Duration::from_secs(4 * 3600);
-/// Long links and test suites without output; Hydra's default is two hours for these.
-pub const SILENCE_DEFAULT: Duration = Duration::from_secs(3600);
-/// Ten times a slow host, with inputs still to be fetched.
-pub const EVAL_WALL_DEFAULT: Duration = Duration::from_secs(30 * 60);
-/// Larger than nearly every honest log.
-pub const LOG_KEEP_MAX_DEFAULT: u64 = 64 << 20;
-/// Only a loop writes so much.
-pub const LOG_KILL_MAX_DEFAULT: u64 = 1 << 30;
 /// Infrastructure that fails three times in a row needs a person.
 pub const MAX_ATTEMPTS_DEFAULT: usize = 3;
 /// A dropped connection is over by then.
@@ -82,12 +72,8 @@ pub struct Config {
     pub sweep_every: Duration,
     /// Becomes `NIX_REMOTE` of every Nix call.
     pub store: Option<String>,
-    /// What a build may use.
-    pub limits: Limits,
     /// What the machine must have left to take another job.
     pub admission: Admission,
-    /// What of a log is kept, in bytes.
-    pub log_keep_max: u64,
     /// How infrastructure faults are retried.
     pub retry: Retry,
     /// Where garbage-collector roots are.
@@ -95,7 +81,16 @@ pub struct Config {
     /// Generations kept per repo, host and branch.
     pub keep_generations: usize,
     /// What it builds from. Never empty.
-    pub repos: BTreeMap<Repo, RepoTable>,
+    pub repos: BTreeMap<Repo, RepoConfig>,
+}
+
+/// A repository that is built from.
+#[derive(Clone, Debug)]
+pub struct RepoConfig {
+    /// Where from, which branches, which hosts.
+    pub table: RepoTable,
+    /// What a build of it may use.
+    pub limits: Limits,
 }
 
 /// How infrastructure faults are retried.
@@ -133,7 +128,7 @@ struct RawConfig {
     nats: NatsTable,
     worker: RawWorker,
     nix: RawNix,
-    limits: RawLimits,
+    limits: LimitsTable,
     admission: RawAdmission,
     retry: RawRetry,
     roots: RawRoots,
@@ -158,16 +153,6 @@ struct RawWorker {
 #[serde(default, deny_unknown_fields)]
 struct RawNix {
     store: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawLimits {
-    wall: Option<Span>,
-    silence: Option<Span>,
-    eval_wall: Option<Span>,
-    log_keep_max: Option<Size>,
-    log_kill_max: Option<Size>,
 }
 
 #[derive(Default, Deserialize)]
@@ -232,6 +217,12 @@ impl TryFrom<RawConfig> for Config {
         absolute("[roots] dir", &roots_dir)?;
         let classes = classes(worker.systems, &worker.features)?;
         let keep_generations = raw.roots.keep_generations;
+        let limits = limits("[limits]", &raw.limits, &Limits::DEFAULT)?;
+        let mut repos = BTreeMap::new();
+        for (name, table) in raw.repos {
+            let limits = self::limits("[repos.….limits]", &table.limits, &limits)?;
+            repos.insert(name, RepoConfig { table, limits });
+        }
         Ok(Self {
             nats: raw.nats,
             name,
@@ -245,8 +236,6 @@ impl TryFrom<RawConfig> for Config {
             sweep_every: span("[worker] sweep_every", worker.sweep_every, SWEEP_EVERY_DEFAULT)?,
             admission: admission(raw.admission, raw.nix.store.as_deref())?,
             store: raw.nix.store,
-            log_keep_max: raw.limits.log_keep_max.map_or(LOG_KEEP_MAX_DEFAULT, |size| size.0),
-            limits: limits(&raw.limits)?,
             retry: retry(&raw.retry)?,
             roots_dir,
             keep_generations: count(
@@ -254,17 +243,27 @@ impl TryFrom<RawConfig> for Config {
                 keep_generations,
                 KEEP_GENERATIONS_DEFAULT,
             )?,
-            repos: raw.repos,
+            repos,
         })
     }
 }
 
-fn limits(raw: &RawLimits) -> Result<Limits, Wrong> {
+/// What the table says, over what holds without it.
+fn limits(key: &'static str, raw: &LimitsTable, or: &Limits) -> Result<Limits, Wrong> {
+    let some = |name, value: Option<Span>, or: Duration| match value {
+        Some(Span(Duration::ZERO)) => {
+            Err((key, format!("{name} is zero, expected e.g. \"{}\"", Span(or))))
+        }
+        value => Ok(value.map_or(or, |span| span.0)),
+    };
+    let bytes = |value: Option<Size>, or: u64| value.map_or(or, |size| size.0);
     Ok(Limits {
-        wall: span("[limits] wall", raw.wall, WALL_DEFAULT)?,
-        silence: span("[limits] silence", raw.silence, SILENCE_DEFAULT)?,
-        eval_wall: span("[limits] eval_wall", raw.eval_wall, EVAL_WALL_DEFAULT)?,
-        log_kill_max: raw.log_kill_max.map_or(LOG_KILL_MAX_DEFAULT, |size| size.0),
+        wall: some("wall", raw.wall, or.wall)?,
+        silence: some("silence", raw.silence, or.silence)?,
+        eval_wall: some("eval_wall", raw.eval_wall, or.eval_wall)?,
+        eval_memory_max: bytes(raw.eval_memory_max, or.eval_memory_max),
+        log_keep_max: bytes(raw.log_keep_max, or.log_keep_max),
+        log_kill_max: bytes(raw.log_kill_max, or.log_kill_max),
     })
 }
 

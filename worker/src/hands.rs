@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
 use crate::{
-    build::{self, BuildContext, BuildEnd, Ended, Notice, Plan, Task},
+    build::{self, BuildContext, BuildEnd, Ended, Limits, Notice, Plan, Task},
     log_pump::{LogPump, LogSink},
     log_task::LogTask,
     machine::io::{Answer, Delivered, DeliveryId, Effect, Event, Written},
@@ -51,7 +51,6 @@ pub(crate) struct Hands {
     context: std::sync::Arc<BuildContext>,
     worker: WorkerName,
     instance: Instance,
-    log_keep_max: u64,
     teller: Teller,
     tasks: JoinSet<Done>,
     /// Logs on their way; they may outlive their build.
@@ -72,7 +71,6 @@ pub(crate) struct Tools {
     pub(crate) context: BuildContext,
     pub(crate) worker: WorkerName,
     pub(crate) instance: Instance,
-    pub(crate) log_keep_max: u64,
     pub(crate) teller: Teller,
     pub(crate) logs: TaskTracker,
 }
@@ -80,13 +78,12 @@ pub(crate) struct Tools {
 impl Hands {
     pub(crate) fn new(tools: Tools) -> Self {
         let (notice, noticed) = mpsc::channel(NOTICES_WAITING);
-        let Tools { bus, context, worker, instance, log_keep_max, teller, logs } = tools;
+        let Tools { bus, context, worker, instance, teller, logs } = tools;
         Self {
             bus,
             context: std::sync::Arc::new(context),
             worker,
             instance,
-            log_keep_max,
             teller,
             tasks: JoinSet::new(),
             logs,
@@ -329,8 +326,10 @@ impl Hands {
         let (log, lines, dropped) = LogSink::new(LOG_LINES_WAITING);
         let (job, epoch) = (subject.job.clone(), record.epoch);
         let bus = self.bus.clone();
+        let source = self.context.sources.get(&job.repo);
+        let keep_max = source.map_or(&Limits::DEFAULT, |source| &source.limits).log_keep_max;
         let log_task = LogTask { bus, job: job.clone(), epoch, lines, dropped };
-        self.logs.spawn(log_task.run(LogPump::new(self.log_keep_max)));
+        self.logs.spawn(log_task.run(LogPump::new(keep_max)));
         let (notices, mut noticed) = mpsc::channel(1);
         let to_loop = self.notice.clone();
         let context = std::sync::Arc::clone(&self.context);

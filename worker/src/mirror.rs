@@ -10,7 +10,7 @@ use std::{io, path::Path, path::PathBuf, time::Duration};
 
 use proto::{Failure, InfraKind, Repo, Revision};
 use settings::{BranchGlob, RepoTable};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -131,7 +131,7 @@ impl Mirror {
             () = git.stop.cancelled() => return Err(MirrorError::Stopped),
             lock = self.lock.lock() => lock,
         };
-        let guard = Guard { stop: git.stop.clone(), deadline: Instant::now() + FETCH_WALL };
+        let guard = Guard::new(git.stop, FETCH_WALL);
         let commit = revision.commit();
         self.init(git, &guard).await?;
         let mut branch = self.branch_of(git, &guard, commit).await?;

@@ -152,7 +152,6 @@ async fn work(
         context,
         worker: config.name.clone(),
         instance,
-        log_keep_max: config.log_keep_max,
         teller,
         logs: logs.clone(),
     };

@@ -2,11 +2,11 @@
 
 use std::{io, path::Path, time::Duration};
 
-use proto::{Built, Failure, InfraKind, Phase, record::PhaseTime, time::millis};
+use proto::{Built, Failure, FailureKind, InfraKind, Phase, record::PhaseTime, time::millis};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{BuildContext, BuildEnd, Ended, Notice, Plan, Task, halted, notify};
+use super::{BuildContext, BuildEnd, Ended, Limits, Notice, Plan, Source, Task, halted, notify};
 use crate::{
     log_pump::LogSink,
     mirror::{Commit, Git},
@@ -65,7 +65,7 @@ impl<'a> Attempt<'a> {
     async fn run(&mut self) -> Result<Built, BuildEnd> {
         let (ctx, job) = (self.ctx, self.task.job.clone());
         let refuse = |message| Err(infra(InfraKind::Refused, message));
-        let Some(mirror) = ctx.mirrors.get(&job.repo) else {
+        let Some(Source { mirror, limits }) = ctx.sources.get(&job.repo) else {
             return refuse(format!("this worker's config has no [repos.{}]", job.repo));
         };
         if job.revision.overrides().is_some() {
@@ -79,7 +79,7 @@ impl<'a> Attempt<'a> {
         let links = links.map_err(|error| io_failed("make room for roots", &error))?;
         let built = match self.reusable(&links).await? {
             Some(built) => built,
-            None => self.evaluate_and_build(&commit, &links).await?,
+            None => self.made(&commit, &links, limits).await?,
         };
         self.enter(Phase::Root).await;
         self.root(&commit, &built.out_path).await?;
@@ -101,10 +101,33 @@ impl<'a> Attempt<'a> {
         Ok(Some(Built { reused: true, ..built.clone() }))
     }
 
+    /// Made anew: beside others, and alone if there is not memory enough for that.
+    async fn made(
+        &mut self,
+        commit: &Commit,
+        links: &InUse,
+        limits: &Limits,
+    ) -> Result<Built, BuildEnd> {
+        let ctx = self.ctx;
+        let stop = self.stop.clone();
+        let made = {
+            let _beside_others = unless(&stop, ctx.alone.read()).await?;
+            self.evaluate_and_build(commit, links, limits).await
+        };
+        let Err(BuildEnd::Failed { kind: FailureKind::OutOfMemory, failure }) = made else {
+            return made;
+        };
+        self.log
+            .say(format!("out of memory: {}; once more, with nothing beside it", failure.message));
+        let _alone = unless(&stop, ctx.alone.write()).await?;
+        self.evaluate_and_build(commit, links, limits).await
+    }
+
     async fn evaluate_and_build(
         &mut self,
         commit: &Commit,
         links: &InUse,
+        limits: &Limits,
     ) -> Result<Built, BuildEnd> {
         let force = self.task.plan == Plan::Full { force: true };
         for _ in 0..EVALUATIONS_MAX {
@@ -112,10 +135,10 @@ impl<'a> Attempt<'a> {
             let (job, rev) = (&self.task.job, self.task.job.revision.short());
             self.log.say(format!("evaluating {} at {rev} of {}", job.host, commit.branch));
             let (log, stop) = (&self.log, &self.stop);
-            let drv = evaluate(self.ctx, &commit.flake, &job.host, stop, log).await?;
+            let drv = evaluate(self.ctx, limits, &commit.flake, &job.host, stop, log).await?;
             links.hold(&drv).map_err(|error| io_failed("root the derivation", &error))?;
             self.enter(Phase::Build).await;
-            if let Some(out) = self.realise(&drv, links, force).await? {
+            if let Some(out) = self.realise(&drv, links, force, limits).await? {
                 let closure_bytes = self.closure_bytes(&out).await?;
                 let (out_path, drv_path) = (out.to_string(), drv.to_string());
                 return Ok(Built { out_path, drv_path, closure_bytes, reused: false });
@@ -132,16 +155,17 @@ impl<'a> Attempt<'a> {
         drv: &StorePath,
         links: &InUse,
         force: bool,
+        limits: &Limits,
     ) -> Result<Option<StorePath>, BuildEnd> {
         if force && self.output_is_valid(drv).await? {
             self.log.say(format!("building {drv} again"));
-            match self.watched(&self.ctx.nix.rebuild(drv)).await {
+            match self.watched(&self.ctx.nix.rebuild(drv), limits).await {
                 RealiseEnd::Valid | RealiseEnd::NothingToCompare => {}
                 RealiseEnd::DrvGone => return Ok(None),
                 RealiseEnd::Over(end) => return Err(end),
             }
         }
-        match self.watched(&self.ctx.nix.realise(drv, links.output())).await {
+        match self.watched(&self.ctx.nix.realise(drv, links.output()), limits).await {
             RealiseEnd::Valid => {}
             RealiseEnd::DrvGone => return Ok(None),
             RealiseEnd::NothingToCompare => {
@@ -157,8 +181,8 @@ impl<'a> Attempt<'a> {
         out.map(Some).ok_or_else(|| infra(InfraKind::Unclassified, odd()))
     }
 
-    async fn watched(&self, invocation: &Invocation) -> RealiseEnd {
-        realise(self.ctx, invocation, &self.notices, &self.log, &self.stop).await
+    async fn watched(&self, invocation: &Invocation, limits: &Limits) -> RealiseEnd {
+        realise(self.ctx, limits, invocation, &self.notices, &self.log, &self.stop).await
     }
 
     async fn output_is_valid(&self, drv: &StorePath) -> Result<bool, BuildEnd> {
@@ -209,7 +233,7 @@ impl<'a> Attempt<'a> {
 
     /// A call that says nothing worth logging; what it says on failure comes back.
     async fn quiet(&self, invocation: &Invocation) -> Result<Said, BuildEnd> {
-        let guard = Guard { stop: self.stop.clone(), deadline: Instant::now() + STORE_CALL_WALL };
+        let guard = Guard::new(&self.stop, STORE_CALL_WALL);
         let (mute, _, _) = LogSink::new(1);
         let said = call(self.ctx, invocation, &guard, &mute).await;
         said.map_err(|(halt, _)| halted(&halt, "query the store"))
@@ -234,6 +258,15 @@ impl<'a> Attempt<'a> {
     fn say(&self, outcome: &str, failure: &Failure) {
         let drv = failure.drv.as_deref().map_or(String::new(), |drv| format!(" ({drv})"));
         self.log.say(format!("{outcome}: {}{drv}", failure.message));
+    }
+}
+
+/// What is waited for, unless the attempt is stopped first.
+async fn unless<T>(stop: &CancellationToken, wait: impl Future<Output = T>) -> Result<T, BuildEnd> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(BuildEnd::Stopped),
+        done = wait => Ok(done),
     }
 }
 

@@ -26,6 +26,7 @@ in { nixosConfigurations = {
   foreign = host (sys "aarch64-linux" "foreign" [] "mkdir $out");
   silent = host (mk "silent" [] "echo quiet; sleep 60");
   noisy = host (mk "noisy" [] "while :; do echo noise; done");
+  hungry = host (throw (toString (builtins.length (builtins.genList (x: x) 200000000))));
   forged = host { drvPath = "--help"; };
 }; }; }"#;
 
@@ -133,7 +134,7 @@ async fn a_host_is_built_rooted_and_then_reused() {
     assert!(seen.lines.iter().any(|line| deep(line) && line.text == "deep"));
     let root = std::fs::read_link(&pool.generations("web")[0]).expect("a root");
     assert_eq!(root, Path::new(&built.out_path));
-    let in_use = pool.state.path().join("s/gcroots/in-use");
+    let in_use = pool.state.path().join("s/gcroots/.in-use");
     assert_eq!(std::fs::read_dir(in_use).expect("a folder").count(), 0);
 
     let seen = pool.build("web", Plan::Reuse(built.clone())).await;
@@ -192,6 +193,24 @@ async fn limits_end_a_build() {
     assert_eq!(pool.build("silent", FULL).await.failure().0, "timed-out");
     let pool = Pool::new("eval_wall = \"1ms\"");
     assert_eq!(pool.build("web", FULL).await.failure().0, "timed-out");
+}
+
+#[tokio::test]
+async fn an_evaluation_that_takes_too_much_memory_is_tried_once_more_alone() {
+    let pool = Pool::new("eval_memory_max = \"300MiB\"");
+    let beside = pool.ctx.alone.read().await;
+    let waits = pool.build("hungry", FULL);
+    tokio::pin!(waits);
+    let early = tokio::time::timeout(Duration::from_secs(4), &mut waits).await;
+    assert!(early.is_err(), "it did not wait for the others");
+    drop(beside);
+    let seen = waits.await;
+    let (name, failure) = seen.failure();
+    assert_eq!(name, "out-of-memory");
+    assert!(failure.message.contains("allowed are 300 MiB"), "{failure:?}");
+    let again = seen.lines.iter().filter(|line| line.text.contains("with nothing beside it"));
+    assert_eq!(again.count(), 1);
+    assert!(!pool.build("web", FULL).await.built().reused, "others are built after it");
 }
 
 #[tokio::test]

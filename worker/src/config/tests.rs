@@ -37,6 +37,7 @@ fn everything_can_be_said() {
         wall = "1h"
         silence = "10m"
         eval_wall = "5m"
+        eval_memory_max = "3GiB"
         log_keep_max = "1MiB"
         log_kill_max = "2MiB"
         [admission]
@@ -66,12 +67,25 @@ fn everything_can_be_said() {
             "x86_64-linux_kvm",
         ]
     );
-    assert_eq!(config.limits.wall, Duration::from_secs(3600));
-    assert_eq!(config.log_keep_max, 1 << 20);
+    let limits = &config.repos.values().next().expect("a repo").limits;
+    assert_eq!((limits.wall, limits.eval_memory_max), (Duration::from_secs(3600), 3 << 30));
+    assert_eq!(limits.log_keep_max, 1 << 20);
     assert_eq!(config.roots_dir, Path::new("/r"));
     let places: Vec<_> = config.admission.places.iter().map(|it| it.path.as_path()).collect();
     assert_eq!(places, [Path::new("/x/nix/store"), Path::new("/b")]);
     assert_eq!(config.admission.inodes_free_min, 7);
+}
+
+#[test]
+fn a_repo_may_have_limits_of_its_own() {
+    let text = "[worker]\nname = \"a\"\n[limits]\nwall = \"1h\"\nsilence = \"2m\"\n\
+        [repos.a]\nurl = \"https://git.example/a\"\n[repos.a.limits]\nwall = \"9h\"\n\
+        [repos.b]\nurl = \"https://git.example/b\"\n";
+    let config = parsed(text).expect("a config");
+    let limits = |name: &str| config.repos[&name.parse().expect("a repo")].limits;
+    assert_eq!(limits("a").wall, Duration::from_secs(9 * 3600));
+    assert_eq!(limits("b").wall, Duration::from_secs(3600));
+    assert_eq!(limits("a").silence, limits("b").silence);
 }
 
 #[test]
@@ -91,7 +105,7 @@ fn what_is_wrong_is_told_with_key_and_example() {
         (
             "name = \"a\"\n[limits]\nwall = \"0s\"",
             REPO,
-            "[limits] wall: is zero, expected e.g. \"4h\"",
+            "[limits]: wall is zero, expected e.g. \"4h\"",
         ),
         ("name = \"a\"\n[retry]\ndelay_min = \"1h\"", REPO, "delay_max: is shorter than delay_min"),
         ("name = \"a\"\n[retry]\nmax_attempts = 17", REPO, "keeps 16 attempts at most"),

@@ -4,8 +4,7 @@
 
 use std::collections::VecDeque;
 
-use proto::{FailureKind, Host};
-use tokio::time::Instant;
+use proto::{Failure, FailureKind, Host};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -15,7 +14,7 @@ use super::{
     watcher::{TAIL_LINES, cut},
 };
 use crate::{
-    build::{BuildContext, BuildEnd, halted},
+    build::{BuildContext, BuildEnd, Limits, halted},
     log_pump::LogSink,
 };
 
@@ -57,6 +56,7 @@ pub async fn call(
 /// The derivation of `host`, or how the attempt ends.
 pub async fn evaluate(
     ctx: &BuildContext,
+    limits: &Limits,
     flake: &FlakeRef,
     host: &Host,
     stop: &CancellationToken,
@@ -68,11 +68,16 @@ pub async fn evaluate(
         () = stop.cancelled() => return Err(BuildEnd::Stopped),
         slot = ctx.eval_slots.acquire() => slot,
     };
-    let guard = Guard { stop: stop.clone(), deadline: Instant::now() + ctx.limits.eval_wall };
+    let memory_max = Some(limits.eval_memory_max);
+    let guard = Guard { memory_max, ..Guard::new(stop, limits.eval_wall) };
     let call = call(ctx, &ctx.nix.eval_drv_path(flake, host), &guard, log).await;
     let (exit, stderr, timed_out) = match call {
         Ok(said) => (said.exit, said.stderr, false),
         Err((Halt::Deadline, stderr)) => (Exit::default(), stderr, true),
+        Err((halt @ Halt::Memory { .. }, log_tail)) => {
+            let failure = Failure { message: halt.to_string(), drv: None, log_tail };
+            return Err(BuildEnd::Failed { kind: FailureKind::OutOfMemory, failure });
+        }
         Err((halt, _)) => return Err(halted(&halt, "evaluate")),
     };
     let stopped = stop.is_cancelled();
@@ -109,7 +114,7 @@ async fn has_host(
             Ok(!said.stderr.iter().any(|line| line.contains("does not provide attribute")))
         }
         Ok(said) => Ok(said.exit.text() != Some("false")),
-        Err((Halt::Deadline, _)) => Ok(true),
+        Err((Halt::Deadline | Halt::Memory { .. }, _)) => Ok(true),
         Err((halt, _)) => Err(halted(&halt, "evaluate")),
     }
 }

@@ -8,6 +8,7 @@ pub mod command;
 pub mod evaluate;
 pub mod events;
 mod line;
+mod memory;
 mod patterns;
 pub mod process;
 pub mod realise;

@@ -9,6 +9,7 @@ use std::{
     io,
     path::PathBuf,
     process::Stdio,
+    time::Duration,
 };
 
 use tokio::{
@@ -19,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use super::line::Line;
-use super::line::read_line;
+use super::{line::read_line, memory};
 
 /// Most of stdout that is kept unless a call asks for more: the longest honest answer of most
 /// calls is one store path.
@@ -109,10 +110,11 @@ impl Supervisor {
         mut on_line: impl FnMut(&Line),
     ) -> Result<Exit, Halt> {
         let mut child = self.spawn(invocation).map_err(Halt::Spawn)?;
+        let pid = child.child.id();
         let halt = loop {
             tokio::select! {
                 biased;
-                halt = guard.halted() => break halt,
+                halt = guard.halted(pid) => break halt,
                 output = child.next() => match output.map_err(Halt::Spawn)? {
                     Output::Line(line) => on_line(&line),
                     Output::Exited(exit) => return Ok(exit),
@@ -131,15 +133,39 @@ pub struct Guard {
     pub stop: CancellationToken,
     /// Our own deadline.
     pub deadline: Instant,
+    /// Bytes that it and its descendants may have for themselves.
+    pub memory_max: Option<u64>,
 }
 
+/// Between two looks at a child's memory: an evaluation takes some 100 MiB a second.
+const MEMORY_EVERY: Duration = Duration::from_millis(250);
+
 impl Guard {
+    /// No limit but time.
+    pub fn new(stop: &CancellationToken, limit: Duration) -> Self {
+        Self { stop: stop.clone(), deadline: Instant::now() + limit, memory_max: None }
+    }
+
     /// Returns when it is time, and why. Stopped wins over the deadline.
-    pub async fn halted(&self) -> Halt {
+    async fn halted(&self, pid: Option<u32>) -> Halt {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Halt::Stopped,
             () = tokio::time::sleep_until(self.deadline) => Halt::Deadline,
+            halt = self.too_large(pid) => halt,
+        }
+    }
+
+    async fn too_large(&self, pid: Option<u32>) -> Halt {
+        let (Some(max), Some(pid)) = (self.memory_max, pid) else {
+            return std::future::pending().await;
+        };
+        loop {
+            let used = memory::of_tree(pid);
+            if used > max {
+                return Halt::Memory { used, max };
+            }
+            tokio::time::sleep(MEMORY_EVERY).await;
         }
     }
 }
@@ -153,6 +179,14 @@ pub enum Halt {
     /// The deadline passed.
     #[error("the deadline passed")]
     Deadline,
+    /// It used more memory than it may.
+    #[error("it used {} MiB of memory, allowed are {} MiB", used >> 20, max >> 20)]
+    Memory {
+        /// Bytes in use.
+        used: u64,
+        /// Bytes allowed.
+        max: u64,
+    },
     /// The supervisor could not be started or read.
     #[error("run the supervisor: {0}")]
     Spawn(#[source] io::Error),

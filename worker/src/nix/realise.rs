@@ -34,6 +34,7 @@ enum Woken {
 /// Runs `invocation` to its end. When this returns, no process of it is left.
 pub async fn realise(
     ctx: &BuildContext,
+    limits: &Limits,
     invocation: &Invocation,
     notices: &mpsc::Sender<Notice>,
     log: &LogSink,
@@ -70,7 +71,7 @@ pub async fn realise(
             }
             Woken::Output(Err(error)) => return unreadable(&error),
         }
-        if let Some(limit) = limit_reached(&ctx.limits, &watcher, now) {
+        if let Some(limit) = limit_reached(limits, &watcher, now) {
             return ended(child, Some(limit), &watcher, false).await;
         }
         told.tell(&watcher, notices, stop).await;

@@ -12,7 +12,7 @@ pub(crate) fn supervisor() -> Supervisor {
 }
 
 fn guard(limit: Duration) -> Guard {
-    Guard { stop: CancellationToken::new(), deadline: Instant::now() + limit }
+    Guard::new(&CancellationToken::new(), limit)
 }
 
 const SOON: Duration = Duration::from_secs(20);
