@@ -5,6 +5,7 @@
 //! used alone. Everything lives in temporary folders of one test and ends with it, so tests run in
 //! parallel and leave no process behind. Calls block: what a test waits for is another process.
 
+pub mod disk;
 pub mod flake;
 pub mod nats;
 pub mod nix_store;
@@ -14,6 +15,7 @@ pub mod process;
 pub mod repo;
 pub mod scratch;
 
+pub use disk::SmallDisk;
 pub use flake::Flake;
 pub use nats::NatsServer;
 pub use nix_store::NixStore;

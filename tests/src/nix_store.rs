@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::{
+    disk::SmallDisk,
     poll::{eventually, within},
     process::{find, run},
     scratch::scratch,
@@ -28,16 +29,34 @@ const KILL_DEADLINE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub struct NixStore {
+    /// Unmounted before its folder is removed.
+    disk: Option<SmallDisk>,
     dir: TempDir,
+    substituters: String,
 }
 
 impl NixStore {
     pub fn new() -> Self {
+        Self::with("", None)
+    }
+
+    /// That asks these binary caches.
+    pub fn with_substituters(urls: &str) -> Self {
+        Self::with(urls, None)
+    }
+
+    /// On a file system of its own with these options of tmpfs.
+    pub fn on_small_disk(options: &str) -> Self {
+        Self::with("", Some(options))
+    }
+
+    fn with(substituters: &str, small_disk: Option<&str>) -> Self {
         let dir = scratch();
         for name in ["store", "control", "home", "tmp"] {
             fs::create_dir(dir.path().join(name)).expect("an empty temporary folder");
         }
-        let store = Self { dir };
+        let disk = small_disk.map(|options| SmallDisk::on(&dir.path().join("store"), options));
+        let store = Self { disk, dir, substituters: substituters.to_owned() };
         // Two Nix processes that make the same new store at once break it for each other.
         run(store.nix("nix-store").arg("--init"), INIT_DEADLINE).expect_code(0);
         store
@@ -59,7 +78,7 @@ impl NixStore {
         let config = [
             "experimental-features = nix-command flakes".to_owned(),
             "build-users-group =".to_owned(),
-            "substituters =".to_owned(),
+            format!("substituters = {}", self.substituters),
             "sandbox = true".to_owned(),
             format!("sandbox-paths = /bin/sh={} /control={}", busybox().display(), dir("control")),
         ];
@@ -102,7 +121,12 @@ impl NixStore {
 
     /// Processes that use this store: Nix itself and builders, whoever started them.
     pub fn processes(&self) -> Vec<u32> {
-        processes_using(self.dir.path(), &["cmdline", "environ", "mountinfo"])
+        // A disk of its own is mounted here for everybody who was started since.
+        let files: &[&str] = match self.disk {
+            Some(_) => &["cmdline", "environ"],
+            None => &["cmdline", "environ", "mountinfo"],
+        };
+        processes_using(self.dir.path(), files)
     }
 
     /// Builders in their sandbox, which is mounted from below the store.
@@ -139,6 +163,7 @@ impl Drop for NixStore {
             }
             left.is_empty().then_some(())
         });
+        self.disk = None;
         make_writable(self.dir.path());
         assert!(
             gone.is_some() || std::thread::panicking(),
@@ -156,19 +181,24 @@ fn busybox() -> PathBuf {
 
 /// Processes other than us of which one of these files names the folder.
 ///
-/// A builder has a clean environment; its sandbox is mounted from below the store.
+/// A builder has a clean environment; its sandbox is mounted from below the store. Mounts of our
+/// own namespace are everybody's and say nothing.
 fn processes_using(dir: &Path, files: &[&str]) -> Vec<u32> {
     let name = dir.to_str().expect("a temporary folder with a plain name").as_bytes();
     let holds = |file: PathBuf| {
         // Unreadable: ended, or somebody else's.
         fs::read(file).is_ok_and(|bytes| bytes.windows(name.len()).any(|part| part == name))
     };
+    let namespace = |id: &str| fs::read_link(format!("/proc/{id}/ns/mnt")).ok();
+    let ours = namespace("self");
     let all = fs::read_dir("/proc").expect("a system with /proc").flatten();
     all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|id| *id != std::process::id())
+        .filter(|id: &u32| *id != std::process::id())
         .filter(|id| {
             let process = PathBuf::from(format!("/proc/{id}"));
-            files.iter().any(|file| holds(process.join(file)))
+            let sandboxed = || namespace(&id.to_string()) != ours;
+            let tells = |file: &&str| *file != "mountinfo" || sandboxed();
+            files.iter().filter(|file| tells(file)).any(|file| holds(process.join(file)))
         })
         .collect()
 }

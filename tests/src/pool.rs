@@ -45,6 +45,8 @@ pub struct WorkerOptions<'a> {
     pub systems: Vec<&'a str>,
     /// A store of its own, as a worker on another machine has.
     pub store: Option<&'a NixStore>,
+    /// What `[nix] store` says instead of its store.
+    pub store_uri: Option<&'a str>,
     pub drain_timeout: &'a str,
     pub max_attempts: u32,
     pub delay_min: &'a str,
@@ -70,6 +72,7 @@ impl Default for WorkerOptions<'_> {
             slots: 2,
             systems: vec!["x86_64-linux"],
             store: None,
+            store_uri: None,
             drain_timeout: "30s",
             max_attempts: 3,
             delay_min: "100ms",
@@ -281,7 +284,7 @@ impl Pool {
             options.drain_timeout,
             options.worker,
             options.admission,
-            store.uri(),
+            options.store_uri.map_or_else(|| store.uri(), str::to_owned),
             options.max_attempts,
             options.delay_min,
             options.delay_max,

@@ -133,6 +133,16 @@ impl Spawned {
         self.child.id()
     }
 
+    /// The most memory it ever had, in bytes; its children's is theirs.
+    #[track_caller]
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()));
+        let status = status.expect("a running process");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+        kib.map_or_else(|| panic!("no VmHWM in {status}"), |kib: u64| kib << 10)
+    }
+
     /// Everything it has written so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).expect("its log file")).into_owned()

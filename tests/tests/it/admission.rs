@@ -1,51 +1,10 @@
 //! A machine without room takes no new jobs, says why, and goes on by itself.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, time::Duration};
 
-use tests::{Flake, Pool, WorkerOptions, eventually, flake::system_name, scratch};
+use tests::{Flake, Pool, SmallDisk, WorkerOptions, eventually, flake::system_name};
 
 use crate::{DEADLINE, all_built, host, text};
-
-/// A small file system of its own, gone with the test.
-struct SmallDisk {
-    dir: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    fn new(options: &str) -> Self {
-        let dir = scratch();
-        let mount =
-            as_root("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir.path()).output();
-        let mount = mount.expect("mount is there");
-        assert!(mount.status.success(), "mount a tmpfs: {mount:?}");
-        Self { dir }
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn fill(&self, name: &str, mib: usize) {
-        fs::write(self.path().join(name), vec![1; mib << 20]).expect("room in the tmpfs");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: a worker that still looks at it is no reason to keep it.
-        let umount = as_root("umount").arg("-l").arg(self.path()).status();
-        assert!(umount.is_ok_and(|status| status.success()), "{:?} stays mounted", self.path());
-    }
-}
-
-fn as_root(program: &str) -> Command {
-    if rustix::process::geteuid().is_root() {
-        return Command::new(program);
-    }
-    let mut sudo = Command::new("sudo");
-    sudo.args(["-n", program]);
-    sudo
-}
 
 /// `[admission]` that looks at this disk alone.
 fn admission(disk: &SmallDisk, free: &str, inodes: u64) -> String {
