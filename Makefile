@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint clean
+.PHONY: help setup demo test check chaos fmt lint clean
 
 export CARGO_TERM_COLOR ?= auto
 # Tests wait for servers and builds far more than they compute: more of them than there are cores.
@@ -35,6 +35,13 @@ check: setup ## one test or module of the integration tests: make check T=harnes
 	@$(with_tools) list=$$(cargo test --locked -q --workspace --test it -- --list "$(T)"); \
 	  grep -q ': test$$' <<<"$$list" || { echo 'no integration test matches "$(T)"' >&2; exit 2; }
 	$(with_tools) cargo test --locked --workspace --test it -- "$(T)"
+
+SEED ?= $(shell date +%s)
+MINUTES ?= 5
+chaos: setup ## 500 jobs while everything fails: make chaos SEED=1 MINUTES=5
+	cargo build --locked --workspace
+	$(with_tools) echo "seed $(SEED), $(MINUTES) minutes"; NBP_SEED=$(SEED) NBP_MINUTES=$(MINUTES) \
+	  cargo test --locked --workspace --test it -- chaos --nocapture
 
 fmt: ## format the code
 	cargo fmt --all

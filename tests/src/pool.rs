@@ -205,11 +205,27 @@ impl Pool {
         })
     }
 
+    /// All that a bucket still knows of each key, oldest first.
+    #[track_caller]
+    pub fn histories(&self, name: &str) -> BTreeMap<String, Vec<Value>> {
+        let prefix = format!("$KV.{name}.");
+        let mut histories: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for (subject, record) in self.stored(&format!("KV_{name}"), &format!("{prefix}>")) {
+            histories.entry(subject.replacen(&prefix, "", 1)).or_default().push(record);
+        }
+        histories
+    }
+
     /// What the events under `filter` say, oldest first.
     #[track_caller]
     pub fn events(&self, filter: &str) -> Vec<Value> {
+        self.stored("NBP_EVENTS", filter).into_iter().map(|(_, event)| event).collect()
+    }
+
+    /// The messages of a stream under `filter` with their subjects, oldest first.
+    fn stored(&self, stream: &str, filter: &str) -> Vec<(String, Value)> {
         self.block_on(async {
-            let stream = self.jetstream().await.get_stream("NBP_EVENTS").await.expect("events");
+            let stream = self.jetstream().await.get_stream(stream).await.expect("the stream");
             let config = jetstream::consumer::pull::OrderedConfig {
                 filter_subject: filter.to_owned(),
                 ..jetstream::consumer::pull::OrderedConfig::default()
@@ -219,8 +235,11 @@ impl Pool {
             let pending = usize::try_from(pending).expect("some");
             let messages = consumer.messages().await.expect("messages");
             let messages: Vec<_> = messages.take(pending).try_collect().await.expect("messages");
-            let event = |it: &jetstream::Message| serde_json::from_slice(&it.payload);
-            messages.iter().map(|it| event(it).expect("a JSON event")).collect()
+            let stored = |it: &jetstream::Message| {
+                let value = serde_json::from_slice(&it.payload).expect("JSON");
+                (it.subject.to_string(), value)
+            };
+            messages.iter().map(stored).collect()
         })
     }
 

@@ -4,7 +4,9 @@ mod admission;
 mod asking_again;
 mod building;
 mod changing_minds;
+mod chaos;
 mod facts;
+mod fuzz;
 mod gate_checks;
 mod harness;
 mod hostile;
@@ -13,6 +15,7 @@ mod interruptions;
 mod limits;
 mod logs;
 mod pulling;
+mod sharing;
 mod standalone;
 mod waiting;
 
