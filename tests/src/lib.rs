@@ -8,19 +8,23 @@
 pub mod disk;
 pub mod flake;
 pub mod nats;
+pub mod nix_daemon;
 pub mod nix_store;
 pub mod poll;
 pub mod pool;
 pub mod process;
 pub mod repo;
 pub mod scratch;
+pub mod tap;
 
 pub use disk::SmallDisk;
 pub use flake::Flake;
 pub use nats::NatsServer;
+pub use nix_daemon::NixDaemon;
 pub use nix_store::NixStore;
 pub use poll::eventually;
 pub use pool::{Pool, PoolOptions, WorkerOptions};
 pub use process::{Output, Spawned};
 pub use repo::Repo;
 pub use scratch::scratch;
+pub use tap::Tap;

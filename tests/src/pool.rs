@@ -45,6 +45,8 @@ pub struct WorkerOptions<'a> {
     pub systems: Vec<&'a str>,
     /// A store of its own, as a worker on another machine has.
     pub store: Option<&'a NixStore>,
+    /// The broker under another address, such as that of a [`crate::Tap`].
+    pub nats_url: Option<&'a str>,
     /// What `[nix] store` says instead of its store.
     pub store_uri: Option<&'a str>,
     pub drain_timeout: &'a str,
@@ -72,6 +74,7 @@ impl Default for WorkerOptions<'_> {
             slots: 2,
             systems: vec!["x86_64-linux"],
             store: None,
+            nats_url: None,
             store_uri: None,
             drain_timeout: "30s",
             max_attempts: 3,
@@ -297,7 +300,7 @@ impl Pool {
              drain_timeout = {:?}\n{}\n\n\
              [admission]\n{}\n\n[nix]\nstore = {:?}\n\n\
              [retry]\nmax_attempts = {}\ndelay_min = {:?}\ndelay_max = {:?}\n\n{}\n{}\n",
-            self.nats.url(),
+            options.nats_url.map_or_else(|| self.nats.url(), str::to_owned),
             options.systems,
             options.slots,
             options.drain_timeout,

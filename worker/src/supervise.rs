@@ -161,8 +161,8 @@ fn watch_signals(events: mpsc::Sender<Event>) -> io::Result<()> {
 }
 
 /// One process as `/proc/<pid>/stat` tells it. Pid and start time together are never reused.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Process {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Process {
     parent: i32,
     started: u64,
 }
@@ -197,12 +197,17 @@ fn descends(pid: i32, ancestor: i32, processes: &HashMap<i32, Process>) -> bool 
 }
 
 fn all_processes() -> HashMap<i32, Process> {
-    let Ok(entries) = fs::read_dir("/proc") else { return HashMap::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid| Some((pid, process_of(pid)?))).collect()
+    all_pids().into_iter().filter_map(|pid| Some((pid, process_of(pid)?))).collect()
 }
 
-fn process_of(pid: i32) -> Option<Process> {
+/// All processes that can be seen.
+pub(crate) fn all_pids() -> Vec<i32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// What is known of one, while it exists.
+pub(crate) fn process_of(pid: i32) -> Option<Process> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
     // The name before the last ')' may hold blanks and parentheses. After it: state, parent, …,

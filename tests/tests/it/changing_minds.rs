@@ -101,6 +101,38 @@ fn a_paused_class_hands_nothing_out_until_it_is_resumed() {
 }
 
 #[test]
+fn a_submit_that_is_killed_between_wish_and_message_is_healed_by_the_workers() {
+    let pool = Pool::start();
+    pool.commit("master", &Flake::hosts(30));
+    let wishes = || pool.bucket("nbp-requests").len();
+    let mut killed =
+        pool.spawn_producer("killed", &["submit", "--repo", "homelab", "--all", "--ref", "master"]);
+    eventually("the first wish", DEADLINE, || {
+        // Cheaper than a look at the records, so that it is killed early.
+        (pool.messages("KV_nbp-requests") > 0 || !killed.is_running()).then_some(())
+    });
+    killed.sigkill();
+    // Eight are under way at a time; whatever it left, one wish more has no message.
+    pool.block_on(async {
+        let stream = pool.jetstream().await.get_stream("NBP_JOBS").await.expect("the stream");
+        let first = stream.get_info().await.expect("its state").state.first_sequence;
+        stream.delete_message(first).await.ok();
+    });
+    let wished = wishes();
+    assert!(wished > 0);
+
+    let extra = "sweep_every = \"300ms\"";
+    let _worker = pool.worker_with("w1", &WorkerOptions { worker: extra, ..Default::default() });
+
+    eventually("what was wished for", DEADLINE, || {
+        let results = pool.results();
+        let built = results.values().filter(|it| it["state"]["outcome"]["result"] == "built");
+        (built.count() == wished).then_some(())
+    });
+    assert!(!pool.events("nbp.event.job.requeued.>").is_empty());
+}
+
+#[test]
 fn a_job_whose_message_is_lost_is_found_without_anybody_asking_again() {
     let pool = Pool::start();
     let rev = pool.commit("master", &Flake::hosts(1));

@@ -1,6 +1,6 @@
 //! Brokers and workers that go away in the middle.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::{Flake, NixStore, Pool, WorkerOptions, eventually, flake::system_name};
@@ -103,9 +103,16 @@ fn a_killed_worker_leaves_no_builder_and_its_job_is_taken_over() {
     pool.submit(&["h01", "--rev", &rev]).expect_code(0);
     pool.store.wait_for_build(&system_name("h01"), DEADLINE);
 
-    first.sigkill();
-    let _second =
+    let other =
         pool.worker_with("w2", &WorkerOptions { store: Some(&second), ..Default::default() });
+    other.wait_for_log("ready for jobs", DEADLINE);
+
+    first.sigkill();
+    let killed = Instant::now();
+    other.wait_for_log("h01: claimed", DEADLINE);
+    let took = killed.elapsed();
+    // The lease is 2 s here.
+    assert!(took < Duration::from_secs(4), "taken over after {took:?}");
 
     let answer = pool.submit(&["h01", "--rev", &rev, "--wait", "--json"]);
     let answer = all_built(answer, 1);
@@ -135,4 +142,9 @@ fn a_frozen_worker_that_wakes_changes_nothing() {
     eventually("no builder left", DEADLINE, || pool.store.builders().is_empty().then_some(()));
     assert_eq!(pool.result(&rev, "h01").expect("a result"), settled);
     assert_eq!(settled["epoch"], 2);
+    let fenced = || pool.events("nbp.event.job.fenced.>");
+    eventually("the event", DEADLINE, || (!fenced().is_empty()).then_some(()));
+    let fenced = fenced();
+    assert_eq!(fenced.len(), 1);
+    assert_eq!((&fenced[0]["worker"], &fenced[0]["epoch"]), (&"w1".into(), &1.into()));
 }

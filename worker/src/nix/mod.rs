@@ -13,4 +13,5 @@ mod patterns;
 pub mod process;
 pub mod realise;
 pub mod roots;
+mod sandbox;
 pub mod watcher;

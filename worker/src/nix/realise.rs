@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     classify::{self, Limit, RealiseEnd, Realised},
     process::{Child, Invocation, Output},
+    sandbox::Builders,
     watcher::Watcher,
 };
 use crate::{
@@ -91,7 +92,10 @@ fn limit_reached(limits: &Limits, watcher: &Watcher, now: Duration) -> Option<Li
 }
 
 async fn ended(child: Child, limit: Option<Limit>, watcher: &Watcher, stopped: bool) -> RealiseEnd {
-    match child.stop().await {
+    let builders = Builders::of(watcher.building()).await;
+    let stopped_child = child.stop().await;
+    builders.gone().await;
+    match stopped_child {
         Ok(exit) => judged(stopped, limit, exit.code, watcher),
         Err(error) => unreadable(&error),
     }

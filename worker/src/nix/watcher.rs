@@ -174,6 +174,15 @@ impl Watcher {
         self.last_build.as_deref()
     }
 
+    /// The derivations that are being built.
+    pub fn building(&self) -> Vec<String> {
+        let drv = |activity: &Activity| match activity {
+            Activity::Build { drv } => Some(drv.clone()),
+            _ => None,
+        };
+        self.activities.values().filter_map(drv).collect()
+    }
+
     /// The last lines of a derivation's log.
     pub fn tail(&self, drv: &str) -> Vec<String> {
         let tail = self.tails.iter().find(|tail| tail.drv == drv);
