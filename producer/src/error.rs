@@ -2,9 +2,10 @@
 
 use std::{io, path::PathBuf};
 
+use flake::{FlakeError, GitError, ListingError};
 use proto::{ExitCode, Identity, JobKey, Repo, RunId};
 
-use crate::{config::ClassError, flake::FlakeError, git::GitError};
+use crate::config::ClassError;
 
 /// A command that failed. Each message goes on after "failed to …".
 #[derive(Debug, thiserror::Error)]
@@ -37,18 +38,9 @@ pub enum Error {
     /// The ref was not resolved.
     #[error(transparent)]
     Git(#[from] GitError),
-    /// The flake did not tell its hosts.
+    /// The flake's hosts make no jobs.
     #[error(transparent)]
-    Flake(#[from] FlakeError),
-    /// Names in the flake that can never be jobs.
-    #[error(
-        "submit all hosts: the flake has names that no job can have; \
-         rename them, or leave them out with --exclude\n  {}", .0.join("\n  ")
-    )]
-    BadNames(Vec<String>),
-    /// A host's class cannot be made.
-    #[error("make the class of a host: {0}")]
-    HostClass(proto::TokenError),
+    Listing(#[from] ListingError),
     /// Nothing is left to build.
     #[error("find a host to build: {0}")]
     NoHosts(&'static str),
@@ -111,8 +103,7 @@ impl Error {
             Self::Settings(_)
             | Self::Class { .. }
             | Self::UnknownRepo { .. }
-            | Self::BadNames(_)
-            | Self::HostClass(_)
+            | Self::Listing(ListingError::BadNames(_) | ListingError::HostClass(_))
             | Self::NoHosts(_)
             | Self::MissingConsumers { .. }
             | Self::UnknownRun(_)
@@ -125,12 +116,12 @@ impl Error {
             Self::Connect(error) if error.is_usage() => ExitCode::Usage,
             // The rights of an identity are configuration; time does not mend them.
             Self::Bus(bus::Error::Denied { .. }) => ExitCode::Usage,
-            Self::Flake(FlakeError::Broken { .. }) => ExitCode::Failed,
+            Self::Listing(ListingError::Flake(FlakeError::Broken { .. })) => ExitCode::Failed,
             Self::Output(_) if self.is_broken_pipe() => ExitCode::Done,
             Self::Connect(_)
             | Self::Bus(_)
             | Self::Git(GitError::Failed { .. } | GitError::Answer { .. })
-            | Self::Flake(FlakeError::Failed { .. } | FlakeError::Answer { .. })
+            | Self::Listing(ListingError::Flake(_))
             | Self::Output(_)
             | Self::Runtime(_) => ExitCode::Undecided,
         }
@@ -151,7 +142,7 @@ mod tests {
         let check = |error: Error, code: u8| assert_eq!(error.exit_code().code(), code, "{error}");
         let subject = || "s".to_owned();
         check(Error::NoHosts("none"), 2);
-        check(Error::BadNames(vec!["x".into()]), 2);
+        check(Error::Listing(ListingError::BadNames(vec!["x".into()])), 2);
         check(Error::Bus(bus::Error::Denied { operation: "put", subject: subject() }), 2);
         check(Error::Bus(bus::Error::NoAnswer { operation: "put", subject: subject() }), 3);
         let away = bus::ConnectError::Unreachable { url: subject(), reason: subject() };
@@ -159,7 +150,8 @@ mod tests {
         check(Error::Connect(bus::ConnectError::Seed { path: "s".into() }), 2);
         check(Error::Output(io::ErrorKind::BrokenPipe.into()), 0);
         check(Error::Output(io::ErrorKind::StorageFull.into()), 3);
-        check(Error::Flake(FlakeError::Broken { message: subject() }), 1);
-        check(Error::Flake(FlakeError::Failed { message: subject() }), 3);
+        let flake = |error| Error::Listing(ListingError::Flake(error));
+        check(flake(FlakeError::Broken { message: subject() }), 1);
+        check(flake(FlakeError::Failed { message: subject() }), 3);
     }
 }

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use bus::Bus;
+use flake::ListingError;
 use proto::{Epoch, ExitCode, Host, JobKey, Record, Repo, Revision, RunId, TokenError};
 
 use crate::{
@@ -125,7 +126,7 @@ async fn job(bus: &Bus, args: &Args) -> Result<JobKey, Error> {
 }
 
 fn judged(job: &JobKey, seen: &Seen, context: &Context<'_>) -> Result<HostStatus, Error> {
-    let class = context.config.class_of(&job.repo, &job.host).map_err(Error::HostClass)?;
+    let class = context.config.class_of(&job.repo, &job.host).map_err(ListingError::HostClass)?;
     let look = Look { workers: &[], now: bus::clock::now() };
     Ok(HostStatus::of(job.clone(), &class, seen, look))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bus::Bus;
+use flake::ListingError;
 use proto::{Class, ExitCode, JobKey, Repo, Revision, RunId, RunRecord};
 
 use crate::{
@@ -64,7 +65,7 @@ async fn of_commit(
     keys.extend(bus.results().keys(&filter).await?);
     let mut jobs: Vec<(JobKey, Class)> = Vec::new();
     for job in keys.iter().filter_map(|key| key.parse::<JobKey>().ok()) {
-        let class = context.config.class_of(repo, &job.host).map_err(Error::HostClass)?;
+        let class = context.config.class_of(repo, &job.host).map_err(ListingError::HostClass)?;
         jobs.push((job, class));
     }
     if jobs.is_empty() {

@@ -5,11 +5,12 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use proto::{Host, Revision};
-use settings::{Branch, RepoTable, RepoUrl};
+use settings::RepoUrl;
 use tokio::process::Command;
 
 use crate::{git, process};
@@ -34,11 +35,17 @@ pub enum FlakeError {
     Answer(serde_json::Error),
 }
 
-/// A flake at one commit of one branch.
-pub(crate) struct Flake<'a> {
-    pub(crate) repo: &'a RepoTable,
-    pub(crate) branch: &'a Branch,
-    pub(crate) revision: &'a Revision,
+/// A flake at one commit of one ref.
+#[derive(Clone, Copy, Debug)]
+pub struct Flake<'a> {
+    /// Where it is fetched from.
+    pub url: &'a RepoUrl,
+    /// A ref that contains the commit, in full.
+    pub git_ref: &'a str,
+    /// The commit.
+    pub revision: &'a Revision,
+    /// For `https` URLs, in the format of git's `credential-store`.
+    pub credentials: Option<&'a Path>,
 }
 
 /// For the names, and for the systems of all hosts together: fetching nixpkgs over a slow line and
@@ -79,14 +86,14 @@ const FLAKE_FAULTS: [&str; 12] = [
 
 impl Flake<'_> {
     /// The names of all hosts, whatever state the hosts are in.
-    pub(crate) async fn names(&self) -> Result<Vec<String>, FlakeError> {
+    pub async fn names(&self) -> Result<Vec<String>, FlakeError> {
         let json = self.eval("builtins.attrNames").await?;
         serde_json::from_slice(&json).map_err(FlakeError::Answer)
     }
 
     /// The systems of these hosts, as far as they tell. `tryEval` does not catch an abort or a type
     /// error, so a part that fails is asked again in halves, until the broken host is alone.
-    pub(crate) async fn systems(&self, hosts: &[Host]) -> BTreeMap<String, Option<String>> {
+    pub async fn systems(&self, hosts: &[Host]) -> BTreeMap<String, Option<String>> {
         let give_up = Instant::now() + EVAL_MAX;
         let (mut told, mut open) = (BTreeMap::new(), vec![hosts]);
         while let Some(part) = open.pop() {
@@ -112,7 +119,7 @@ impl Flake<'_> {
     }
 
     async fn eval(&self, function: &str) -> Result<Vec<u8>, FlakeError> {
-        let url = flake_url(&self.repo.url, &git::full_ref(self.branch), self.revision);
+        let url = flake_url(self.url, self.git_ref, self.revision);
         let mut command = Command::new("nix");
         command
             .args(["--extra-experimental-features", "nix-command flakes"])
@@ -120,7 +127,7 @@ impl Flake<'_> {
             .args(["--option", "allow-import-from-derivation", "false"])
             .arg(format!("{url}#nixosConfigurations"))
             .args(["--apply", function]);
-        git::unattended(&mut command, self.repo.git_credentials_file.as_deref());
+        git::unattended(&mut command, self.credentials);
         let done = process::finished("nix", &mut command, EVAL_MAX)
             .await
             .map_err(|error| FlakeError::Failed { message: error.to_string() })?;
@@ -147,7 +154,7 @@ fn fault(message: &str) -> FlakeError {
 
 /// The URL by which Nix fetches a repository at one commit. The ref is needed too: without it Nix
 /// looks for the commit on the default branch only.
-fn flake_url(url: &RepoUrl, git_ref: &str, revision: &Revision) -> String {
+pub fn flake_url(url: &RepoUrl, git_ref: &str, revision: &Revision) -> String {
     let url = url.as_str();
     let place = if let Some((scheme, rest)) = url.split_once("://") {
         // A URL has its percent signs already.
@@ -179,6 +186,8 @@ fn encoded(text: &str, kept: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use settings::Branch;
+
     use super::*;
 
     const REV: &str = "0123456789abcdef0123456789abcdef01234567";

@@ -9,17 +9,17 @@ use tokio::{
 
 /// What a program that ended has left.
 #[derive(Debug)]
-pub(crate) struct Finished {
-    pub(crate) status: ExitStatus,
+pub struct Finished {
+    pub status: ExitStatus,
     /// To be read only at exit 0.
-    pub(crate) stdout: Vec<u8>,
+    pub stdout: Vec<u8>,
     /// The end of what it said, for people.
-    pub(crate) stderr: String,
+    pub stderr: String,
 }
 
 /// A program that gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ProcessError {
+pub enum ProcessError {
     /// It was not started.
     #[error("{program} cannot be started: {source}; is it installed and in PATH?")]
     Start {
@@ -52,7 +52,7 @@ const STDOUT_BYTES_MAX: u64 = 16 << 20;
 const STDERR_BYTES_KEPT: usize = 16 << 10;
 
 /// Runs a program to its end. It shares our process group, so that Ctrl-C reaches its children too.
-pub(crate) async fn finished(
+pub async fn finished(
     program: &'static str,
     command: &mut Command,
     limit: Duration,

@@ -45,12 +45,12 @@ const LS_REMOTE_MAX: Duration = Duration::from_secs(60);
 const EXIT_NO_MATCH: i32 = 2;
 
 /// The full name of a branch.
-pub(crate) fn full_ref(branch: &Branch) -> String {
+pub fn full_ref(branch: &Branch) -> String {
     format!("refs/heads/{branch}")
 }
 
 /// The commit that a branch is at, now.
-pub(crate) async fn resolve(repo: &RepoTable, branch: &Branch) -> Result<Revision, GitError> {
+pub async fn resolve(repo: &RepoTable, branch: &Branch) -> Result<Revision, GitError> {
     let (git_ref, url) = (full_ref(branch), repo.url.to_string());
     let failed = |reason: String| {
         let (git_ref, url) = (git_ref.clone(), url.clone());
@@ -75,7 +75,7 @@ pub(crate) async fn resolve(repo: &RepoTable, branch: &Branch) -> Result<Revisio
 
 /// Makes git (also the one that Nix starts) ask nobody, speak English, and take its passwords from
 /// one file. The environment serves both programs alike and keeps the path out of argv.
-pub(crate) fn unattended(command: &mut Command, credentials: Option<&Path>) {
+pub fn unattended(command: &mut Command, credentials: Option<&Path>) {
     command.env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
     let Some(path) = credentials else { return };
     command
