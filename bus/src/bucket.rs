@@ -65,7 +65,7 @@ impl Bus {
         self.records(Bucket::Workers)
     }
 
-    fn records<T>(&self, bucket: Bucket) -> Records<T> {
+    pub(crate) fn records<T>(&self, bucket: Bucket) -> Records<T> {
         Records { bus: self.clone(), bucket, of: PhantomData }
     }
 }

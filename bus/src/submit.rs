@@ -1,16 +1,20 @@
 //! Asking for jobs: the wish by compare-and-set, then the message. Used by whoever submits.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use proto::{
-    Incarnation, JobKey, JobMessage, Priority, Request, RunId, RunRecord, V1, Wish,
+    Class, Incarnation, JobKey, JobMessage, Priority, Request, RunId, RunRecord, V1, Wish,
     request::{self, Answer, Ask},
     run::run_key,
     subject::{self, JobSubject},
     topology::{self, Bucket},
 };
 
-use crate::{clock, connection::Bus, error::Error, streams::Queued};
+use crate::{clock, connection::Bus, error::Error, patience::retried, streams::Queued};
 
 /// What an asking came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +30,9 @@ pub enum Asked {
 /// Tries to get a wish written against others who write the same request. Each lost race means
 /// that another one won, so this only ends in an error when the broker misbehaves.
 const RACES_MAX: usize = 200;
+
+/// Asks in flight at once.
+const ASKS_AT_ONCE: usize = 8;
 
 /// Pause after a lost race, times the number of races lost, with jitter by the caller's position.
 const RACE_PAUSE: Duration = Duration::from_millis(2);
@@ -105,6 +112,37 @@ impl Bus {
         }
     }
 
+    /// Asks for every job of a run; says what became of each asking.
+    ///
+    /// # Errors
+    /// As [`Bus::ask`], when it goes on for longer than a broker needs to come back.
+    pub async fn ask_all(&self, run: &RunRecord) -> Result<BTreeMap<JobKey, Asked>, Error> {
+        let asks = run.jobs().map(|(job, class)| async move {
+            let ask = ask_of(run, class);
+            let asked = retried(|| self.ask(&job, &ask)).await?;
+            tracing::info!(%job, ?asked, "asked");
+            Ok::<_, Error>((job, asked))
+        });
+        stream::iter(asks).buffer_unordered(ASKS_AT_ONCE).try_collect().await
+    }
+
+    /// Those of these classes that have no consumer: their jobs would wait for ever.
+    ///
+    /// # Errors
+    /// No answer, denied.
+    pub async fn unserved<'a>(
+        &self,
+        classes: impl IntoIterator<Item = &'a Class>,
+    ) -> Result<Vec<&'a Class>, Error> {
+        let mut unserved = Vec::new();
+        for class in classes.into_iter().collect::<BTreeSet<_>>() {
+            if !retried(|| self.missing_consumers(class)).await?.is_empty() {
+                unserved.push(class);
+            }
+        }
+        Ok(unserved)
+    }
+
     /// Takes one run's wish for a job away, for the sake of a newer run if it names one; says
     /// whether there was a wish.
     ///
@@ -175,7 +213,7 @@ impl Bus {
     ///
     /// # Errors
     /// No answer, denied.
-    pub async fn missing_consumers(&self, class: &proto::Class) -> Result<Vec<String>, Error> {
+    pub async fn missing_consumers(&self, class: &Class) -> Result<Vec<String>, Error> {
         let mut missing = Vec::new();
         for priority in Priority::ALL {
             let name = topology::consumer_name(class, priority);
@@ -200,7 +238,7 @@ fn message(subject: &JobSubject) -> JobMessage {
 }
 
 /// The ask of one run for one of its jobs.
-pub fn ask_of(run: &RunRecord, class: &proto::Class) -> Ask {
+pub fn ask_of(run: &RunRecord, class: &Class) -> Ask {
     Ask {
         run: run.run,
         wish: Wish { priority: run.priority, by: run.by.clone(), at: run.at },

@@ -1,9 +1,7 @@
 //! Living through a broker that is away: said once when it goes and once when it is back. It does
 //! not reconnect; the connection does that by itself.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
+pub(crate) use bus::retried;
 
 /// Whether the broker answered last time.
 #[derive(Debug, Default)]
@@ -43,28 +41,6 @@ impl Outage {
                 Ok((None, first.then_some(Change::Away)))
             }
             Err(error) => Err(error),
-        }
-    }
-}
-
-/// A broker that restarts or elects a leader is back within this.
-const RETRY_FOR: Duration = Duration::from_secs(30);
-/// Between two tries.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
-
-/// Tries an idempotent operation again while the broker does not answer, for a while.
-pub(crate) async fn retried<T, F>(mut operation: impl FnMut() -> F) -> Result<T, bus::Error>
-where
-    F: Future<Output = Result<T, bus::Error>>,
-{
-    let give_up = Instant::now() + RETRY_FOR;
-    loop {
-        match operation().await {
-            Err(error) if error.transient() && Instant::now() < give_up => {
-                tracing::debug!("trying again: {error}");
-                tokio::time::sleep(RETRY_PAUSE).await;
-            }
-            answer => return answer,
         }
     }
 }

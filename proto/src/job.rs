@@ -88,6 +88,10 @@ id!(
     RunId, "run"
 );
 id!(
+    /// One try of a gate to land something on a branch.
+    GateId, "gate run"
+);
+id!(
     /// One asking for a job; a forced rebuild is a new one.
     Incarnation, "incarnation"
 );

@@ -5,6 +5,7 @@
 
 pub mod event;
 pub mod exit_code;
+pub mod gate;
 pub mod job;
 pub mod log;
 pub mod outcome;
@@ -22,7 +23,7 @@ pub mod version;
 pub mod worker;
 
 pub use exit_code::ExitCode;
-pub use job::{Incarnation, Instance, JobKey, JobMessage, RunId};
+pub use job::{GateId, Incarnation, Instance, JobKey, JobMessage, RunId};
 pub use outcome::{Built, Failure, FailureKind, InfraKind, Outcome, Standing};
 pub use priority::Priority;
 pub use record::{Attempt, AttemptEnd, Epoch, Finished, Phase, Record, Running, State, Waiting};

@@ -4,10 +4,10 @@ use std::fmt;
 
 use crate::{
     event::{What, WorkerChange},
-    job::{Incarnation, JobKey},
+    job::{GateId, Incarnation, JobKey},
     priority::Priority,
     record::Epoch,
-    token::{Class, TokenError, WorkerName, shown},
+    token::{Class, Repo, TokenError, WorkerName, shown},
 };
 
 /// Who a job message is for, read from its subject: the only source of its identity.
@@ -121,6 +121,43 @@ pub fn worker_event(worker: &WorkerName, what: &WorkerChange) -> String {
     format!("nbp.event.worker.{}.{worker}", what.kind())
 }
 
+/// What a gate tells after a landing.
+pub fn landed(repo: &Repo) -> String {
+    format!("nbp.event.landed.{repo}")
+}
+
+/// The key of a branch's lease in `nbp-gates`.
+pub fn gate_lease_key(repo: &Repo, branch: &str) -> String {
+    format!("lease.{repo}.{}", word(branch))
+}
+
+/// The key of a gate run in `nbp-gates`.
+pub fn gate_run_key(repo: &Repo, branch: &str, id: GateId) -> String {
+    format!("run.{repo}.{}.{id}", word(branch))
+}
+
+/// The keys of all gate runs of a branch.
+pub fn gate_runs_of(repo: &Repo, branch: &str) -> String {
+    format!("run.{repo}.{}.*", word(branch))
+}
+
+/// The keys of all leases.
+pub const GATE_LEASES: &str = "lease.*.*";
+
+/// A branch as one token of a key: what is no letter, digit, `-` or `_` stands as `=` and two hex
+/// digits. Keys may hold nothing else, and a dot would begin another token.
+fn word(branch: &str) -> String {
+    let mut word = String::with_capacity(branch.len());
+    for byte in branch.bytes() {
+        match byte {
+            b'-' | b'_' => word.push(byte.into()),
+            _ if byte.is_ascii_alphanumeric() => word.push(byte.into()),
+            _ => word.push_str(&format!("={byte:02X}")),
+        }
+    }
+    word
+}
+
 /// The dead letter of a job.
 pub fn dead(job: &JobKey) -> String {
     format!("nbp.dead.{job}")
@@ -180,6 +217,14 @@ mod tests {
             let error = JobSubject::parse(subject).expect_err(subject).to_string();
             assert!(error.contains(reason), "{error}");
         }
+    }
+
+    #[test]
+    fn a_branch_is_one_token_of_a_key_and_no_two_share_one() {
+        let repo: Repo = "r".parse().expect("a repo");
+        assert_eq!(gate_lease_key(&repo, "master"), "lease.r.master");
+        assert_eq!(gate_lease_key(&repo, "release/26.05+x"), "lease.r.release=2F26=2E05=2Bx");
+        assert_ne!(gate_lease_key(&repo, "a=2Fb"), gate_lease_key(&repo, "a/b"));
     }
 
     #[test]

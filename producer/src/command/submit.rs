@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 
 use bus::{Asked, Bus};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use proto::{Class, ExitCode, Host, JobKey, Priority, Repo, Revision, RunId, RunRecord, V1};
 use settings::{Branch, HostGlob, Span};
 use uuid::Uuid;
@@ -58,9 +57,6 @@ pub(crate) struct Args {
     timeout: Span,
 }
 
-/// Asks in flight at once.
-const ASKS_AT_ONCE: usize = 8;
-
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Error> {
     let wanted = Wanted {
         repo: &args.repo,
@@ -101,12 +97,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
 
 /// A job of a class that has no consumer would wait for ever.
 async fn refuse_unserved(bus: &Bus, classes: impl Iterator<Item = &Class>) -> Result<(), Error> {
-    let mut unserved = Vec::new();
-    for class in classes.collect::<BTreeSet<_>>() {
-        if !bus.missing_consumers(class).await?.is_empty() {
-            unserved.push(class.to_string());
-        }
-    }
+    let unserved: Vec<&str> = bus.unserved(classes).await?.into_iter().map(Class::as_str).collect();
     match unserved.is_empty() {
         true => Ok(()),
         false => Err(Error::MissingConsumers { classes: unserved.join(",") }),
@@ -149,15 +140,8 @@ fn announce(run: &RunRecord, wait: bool, context: &mut Context<'_>) -> Result<()
 
 /// Asks for every host; gives those that a finished failure answers.
 async fn ask_all(bus: &Bus, run: &RunRecord) -> Result<BTreeSet<JobKey>, Error> {
-    let asks = run.jobs().map(|(job, class)| async move {
-        let ask = bus::ask_of(run, class);
-        let asked = retried(|| bus.ask(&job, &ask)).await?;
-        tracing::info!(%job, ?asked, "asked");
-        Ok::<_, bus::Error>((asked == Asked::FromRecord).then_some(job))
-    });
-    let known: Vec<Option<JobKey>> =
-        stream::iter(asks).buffer_unordered(ASKS_AT_ONCE).try_collect().await?;
-    Ok(known.into_iter().flatten().collect())
+    let asked = bus.ask_all(run).await?.into_iter();
+    Ok(asked.filter(|(_, asked)| *asked == Asked::FromRecord).map(|(job, _)| job).collect())
 }
 
 /// Reads how the hosts stand, and says of which the answer was there before.

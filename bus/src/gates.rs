@@ -1,0 +1,77 @@
+//! What gates keep and tell: their runs, the landing leases, and the news of a landing.
+
+use std::time::Duration;
+
+use async_nats::jetstream::message::PublishMessage;
+use proto::{
+    Timestamp,
+    gate::{GateRun, Landed, Lease},
+    subject, topology,
+    topology::Bucket,
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    bucket::{Records, encode},
+    connection::Bus,
+    error::Error,
+};
+
+impl Bus {
+    /// The landing leases.
+    pub fn gate_leases(&self) -> Records<Lease> {
+        self.records(Bucket::Gates)
+    }
+
+    /// The gate runs.
+    pub fn gate_runs(&self) -> Records<GateRun> {
+        self.records(Bucket::Gates)
+    }
+
+    /// What time it is at the server that leads the gates' bucket: the clock that stamps leases.
+    ///
+    /// # Errors
+    /// No answer, denied, no such bucket.
+    pub async fn gates_time(&self) -> Result<Timestamp, Error> {
+        let operation = "read the clock";
+        let stream = Bucket::Gates.stream();
+        let call = format!("STREAM.INFO.{stream}");
+        let info: Option<Info> = self.api(operation, &call, &json!({})).await?;
+        let info = info.ok_or_else(|| Error::NotServed { operation, subject: stream.clone() })?;
+        let time = humantime::parse_rfc3339(&info.ts).ok();
+        let since = time.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        let bad = || Error::Server {
+            operation,
+            subject: stream,
+            reason: format!("{:?} is no time", info.ts),
+        };
+        since.map(|since: Duration| Timestamp(proto::time::millis(since))).ok_or_else(bad)
+    }
+
+    /// Tells of a landing, once: telling the newest one of a repository again does nothing.
+    ///
+    /// # Errors
+    /// No answer, full, denied. Telling again is safe.
+    pub async fn tell_landed(&self, landed: &Landed) -> Result<(), Error> {
+        let address = subject::landed(&landed.repo);
+        if let Some(newest) = self.last_message(topology::EVENTS, &address).await?
+            && let Ok(newest) = serde_json::from_slice::<Landed>(&newest.payload)
+            && (newest.gate, &newest.revision) == (landed.gate, &landed.revision)
+        {
+            return Ok(());
+        }
+        let payload = encode("publish event", &address, landed)?;
+        let bytes = payload.len();
+        // A publish whose answer is late is not seen by the read above; the id covers those.
+        let id = format!("{}.{}", landed.gate, landed.revision);
+        let publish = PublishMessage::build().payload(payload).message_id(id);
+        self.publish_acked("publish event", &address, publish, bytes).await.map(drop)
+    }
+}
+
+/// The part of a stream's info that tells the time.
+#[derive(Deserialize)]
+struct Info {
+    ts: String,
+}
