@@ -8,6 +8,9 @@ mod check;
 mod cli;
 mod config;
 mod error;
+#[cfg_attr(not(test), expect(dead_code, reason = "the loop around it comes next"))]
+mod plan;
+mod policy;
 mod render;
 mod verdict;
 
