@@ -1,9 +1,12 @@
 //! Asking a git server which commit a branch is at. Nothing is fetched and nothing is kept.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use proto::{Revision, TokenError};
-use settings::{Branch, RepoTable};
+use settings::{Branch, RepoTable, RepoUrl};
 use tokio::process::Command;
 
 use crate::process::{self, ProcessError};
@@ -49,16 +52,32 @@ pub fn full_ref(branch: &Branch) -> String {
     format!("refs/heads/{branch}")
 }
 
-/// The commit that a branch is at, now.
+/// The commit that a branch of a repository is at, now.
+///
+/// # Errors
+/// See [`GitError`].
 pub async fn resolve(repo: &RepoTable, branch: &Branch) -> Result<Revision, GitError> {
-    let (git_ref, url) = (full_ref(branch), repo.url.to_string());
+    let access = Access::by_file(repo.git_credentials_file.as_deref());
+    resolve_ref(&repo.url, &full_ref(branch), &access).await
+}
+
+/// The commit that a ref, by its full name, is at, now.
+///
+/// # Errors
+/// See [`GitError`].
+pub async fn resolve_ref(
+    url: &RepoUrl,
+    git_ref: &str,
+    access: &Access,
+) -> Result<Revision, GitError> {
+    let (git_ref, url) = (git_ref.to_owned(), url.to_string());
     let failed = |reason: String| {
         let (git_ref, url) = (git_ref.clone(), url.clone());
         GitError::Failed { git_ref, url, reason }
     };
     let mut command = Command::new("git");
     command.args(["ls-remote", "--exit-code", "--", &url, &git_ref]);
-    unattended(&mut command, repo.git_credentials_file.as_deref());
+    unattended(&mut command, access);
     let done = process::finished("git", &mut command, LS_REMOTE_MAX)
         .await
         .map_err(|error: ProcessError| failed(error.to_string()))?;
@@ -73,24 +92,72 @@ pub async fn resolve(repo: &RepoTable, branch: &Branch) -> Result<Revision, GitE
     }
 }
 
-/// Makes git (also the one that Nix starts) ask nobody, speak English, and take its passwords from
-/// one file. The environment serves both programs alike and keeps the path out of argv.
-pub fn unattended(command: &mut Command, credentials: Option<&Path>) {
-    command.env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
-    let Some(path) = credentials else { return };
-    command
-        .env("GIT_CONFIG_COUNT", "2")
-        // An empty helper forgets those of the user's own config.
-        .env("GIT_CONFIG_KEY_0", "credential.helper")
-        .env("GIT_CONFIG_VALUE_0", "")
-        .env("GIT_CONFIG_KEY_1", "credential.helper")
-        .env("GIT_CONFIG_VALUE_1", credential_helper(path));
+/// With what git (also the one that Nix starts) logs in.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// File in the format of git's `credential-store`.
+    pub credentials: Option<PathBuf>,
+    /// A token for everything below one URL.
+    pub token: Option<(String, Token)>,
 }
 
-/// git hands a helper to a shell, so the path is quoted for one.
+/// The value of an `Authorization` header. It is never shown.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// `scheme` and secret, as in `Authorization: token …`.
+    pub fn new(scheme: &str, secret: &str) -> Self {
+        Self(format!("Authorization: {scheme} {secret}"))
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+impl Access {
+    /// By a credentials file, or as nobody.
+    pub fn by_file(credentials: Option<&Path>) -> Self {
+        Self { credentials: credentials.map(Path::to_owned), token: None }
+    }
+}
+
+/// Makes git ask nobody, speak English, know no repository but the one it is given, and log in with
+/// `access` only. The environment serves git and Nix alike, and keeps secrets and paths out of argv.
+pub fn unattended(command: &mut Command, access: &Access) {
+    command.env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
+    for inherited in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_ASKPASS", "SSH_ASKPASS"] {
+        command.env_remove(inherited);
+    }
+    let mut config: Vec<(String, String)> = Vec::new();
+    if let Some(path) = &access.credentials {
+        // An empty helper forgets those of the user's own config.
+        config.push(("credential.helper".into(), String::new()));
+        config.push(("credential.helper".into(), credential_helper(path)));
+    }
+    if let Some((url, Token(header))) = &access.token {
+        config.push((format!("http.{url}.extraHeader"), header.clone()));
+    }
+    if config.is_empty() {
+        return;
+    }
+    command.env("GIT_CONFIG_COUNT", config.len().to_string());
+    for (at, (key, value)) in config.into_iter().enumerate() {
+        command.env(format!("GIT_CONFIG_KEY_{at}"), key);
+        command.env(format!("GIT_CONFIG_VALUE_{at}"), value);
+    }
+}
+
+/// For reading only: git tells its own `store` helper to erase what a server refused, and a server
+/// that is broken for a minute refuses everything. git hands the line to a shell, so the path is
+/// quoted for one.
 fn credential_helper(path: &Path) -> String {
     let path = path.to_string_lossy().replace('\'', r"'\''");
-    format!("store --file='{path}'")
+    let get = format!("git credential-store --file='{path}' get");
+    format!("!f() {{ test \"$1\" = get && {get}; }}; f")
 }
 
 /// A pattern of `ls-remote` matches the end of names too, so the full name decides.
@@ -99,7 +166,8 @@ fn commit_of<'a>(answer: &'a str, git_ref: &str) -> Option<&'a str> {
     lines.find(|(_, name)| *name == git_ref).map(|(commit, _)| commit)
 }
 
-fn last_lines(stderr: &str) -> String {
+/// The end of what git said, in one line.
+pub fn last_lines(stderr: &str) -> String {
     const LINES_MAX: usize = 5;
     let lines: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(LINES_MAX)..].join("; ")
@@ -118,9 +186,28 @@ mod tests {
     }
 
     #[test]
-    fn a_credentials_file_reaches_git_as_one_word() {
+    fn a_credentials_file_reaches_git_as_one_word_and_is_only_read() {
         let helper = |path: &str| credential_helper(Path::new(path));
-        assert_eq!(helper("/run/c"), "store --file='/run/c'");
-        assert_eq!(helper("/a b/$(id)'s"), r"store --file='/a b/$(id)'\''s'");
+        let get = |file: &str| {
+            format!("!f() {{ test \"$1\" = get && git credential-store --file={file} get; }}; f")
+        };
+        assert_eq!(helper("/run/c"), get("'/run/c'"));
+        assert_eq!(helper("/a b/$(id)'s"), get(r"'/a b/$(id)'\''s'"));
+    }
+
+    #[test]
+    fn a_token_is_in_the_environment_and_nowhere_else() {
+        let token = Some(("https://git.example/".to_owned(), Token::new("token", "hunter2")));
+        let access = Access { credentials: None, token };
+        assert!(!format!("{access:?}").contains("hunter2"));
+        let mut command = Command::new("git");
+        unattended(&mut command, &access);
+        let command = command.as_std();
+        assert!(command.get_args().next().is_none());
+        let value = |name: &str| command.get_envs().find(|(key, _)| *key == name)?.1;
+        assert_eq!(value("GIT_CONFIG_COUNT"), Some("1".as_ref()));
+        let key = "http.https://git.example/.extraHeader";
+        assert_eq!(value("GIT_CONFIG_KEY_0"), Some(key.as_ref()));
+        assert_eq!(value("GIT_CONFIG_VALUE_0"), Some("Authorization: token hunter2".as_ref()));
     }
 }

@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -13,7 +12,10 @@ use proto::{Host, Revision};
 use settings::RepoUrl;
 use tokio::process::Command;
 
-use crate::{git, process};
+use crate::{
+    git::{self, Access},
+    process,
+};
 
 /// A flake that did not tell its hosts. Each message goes on after "failed to …".
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +46,8 @@ pub struct Flake<'a> {
     pub git_ref: &'a str,
     /// The commit.
     pub revision: &'a Revision,
-    /// For `https` URLs, in the format of git's `credential-store`.
-    pub credentials: Option<&'a Path>,
+    /// How git logs in there, and at the inputs.
+    pub access: &'a Access,
 }
 
 /// For the names, and for the systems of all hosts together: fetching nixpkgs over a slow line and
@@ -127,7 +129,7 @@ impl Flake<'_> {
             .args(["--option", "allow-import-from-derivation", "false"])
             .arg(format!("{url}#nixosConfigurations"))
             .args(["--apply", function]);
-        git::unattended(&mut command, self.credentials);
+        git::unattended(&mut command, self.access);
         let done = process::finished("nix", &mut command, EVAL_MAX)
             .await
             .map_err(|error| FlakeError::Failed { message: error.to_string() })?;

@@ -5,6 +5,7 @@
 //! undecided.
 
 mod check;
+mod checkout;
 mod cli;
 mod config;
 mod error;

@@ -1,5 +1,7 @@
-//! Command line options that the three programs share: where the broker is, how much to say, and
-//! usage errors that are safe to look at. It knows no command.
+//! What the command lines of the three programs share: where the broker is, how much to say, usage
+//! errors that are safe to look at, and the two streams of a command. It knows no command.
+
+mod console;
 
 use std::{
     ffi::OsString,
@@ -14,6 +16,8 @@ use proto::ExitCode;
 use settings::NatsTable;
 use telemetry::Color;
 use tracing::level_filters::LevelFilter;
+
+pub use console::Console;
 
 /// Where the broker is and who we are. The command line and the environment win over the config
 /// file.

@@ -1,8 +1,9 @@
 //! What every command works with: config, broker, console. It knows no command.
 
 use bus::{Bus, Endpoint};
+use options::Console;
 
-use crate::{cli::Global, config::Config, console::Console, error::Error};
+use crate::{cli::Global, config::Config, error::Error};
 
 /// One invocation.
 pub(crate) struct Context<'a> {

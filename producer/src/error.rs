@@ -90,7 +90,7 @@ pub enum Error {
     },
     /// stdout failed.
     #[error("write the output: {0}")]
-    Output(io::Error),
+    Output(#[from] io::Error),
     /// The runtime did not start.
     #[error("start the runtime: {0}")]
     Runtime(io::Error),
@@ -128,7 +128,7 @@ impl Error {
     }
 
     /// The reader of stdout has seen enough.
-    pub(crate) fn is_broken_pipe(&self) -> bool {
+    pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 }

@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 
 use flake::{
-    Flake, Listing, ListingError, full_ref,
+    Access, Flake, Listing, ListingError, full_ref,
     listing::{self, Chosen},
 };
+use options::Console;
 use proto::{Class, Host, Repo, Revision};
 use settings::{Branch, HostGlob};
 
-use crate::{config::Config, console::Console, error::Error};
+use crate::{config::Config, error::Error};
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +58,8 @@ pub(crate) async fn expected(
         Some(repo) if wanted.hosts.is_empty() => {
             let branch = wanted.branch.unwrap_or(&repo.default_ref);
             let (url, git_ref) = (&repo.url, &full_ref(branch));
-            let credentials = repo.git_credentials_file.as_deref();
-            let flake = Flake { url, git_ref, revision: &revision, credentials };
+            let access = &Access::by_file(repo.git_credentials_file.as_deref());
+            let flake = Flake { url, git_ref, revision: &revision, access };
             Listing::of(&flake, repo, wanted.exclude).await?
         }
         _ => named(wanted, config)?,

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bus::Bus;
 use futures_util::{StreamExt as _, stream};
+use options::Console;
 use proto::{ExitCode, Presence, RunRecord, subject, topology::Bucket};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::{
-    console::Console,
     error::Error,
     outage::Outage,
     progress::{Progress, standing},

@@ -6,7 +6,6 @@
 mod cli;
 mod command;
 mod config;
-mod console;
 mod context;
 mod error;
 mod expected;
@@ -20,9 +19,9 @@ mod tail;
 mod view;
 
 pub use cli::Cli;
-pub use console::Console;
 pub use error::Error;
 
+use options::Console;
 use proto::ExitCode;
 
 use crate::{cli::Command, context::Context};

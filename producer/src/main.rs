@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use producer::{Cli, Console};
+use options::Console;
+use producer::Cli;
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
@@ -18,7 +19,9 @@ fn main() -> ExitCode {
         .map_err(producer::Error::Runtime)
         .and_then(|runtime| runtime.block_on(producer::run(cli, &mut console)));
     let code = done.unwrap_or_else(|error| {
-        console.failed(&error);
+        if !error.is_broken_pipe() {
+            console.failed("producer", &error);
+        }
         error.exit_code()
     });
     code.into()

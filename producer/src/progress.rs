@@ -4,11 +4,11 @@
 use std::{collections::BTreeMap, io::IsTerminal as _, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use options::Console;
 use proto::Host;
 use telemetry::plain;
 
 use crate::{
-    console::Console,
     render::text,
     view::{self, HostStatus, Stand},
 };

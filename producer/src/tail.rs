@@ -7,11 +7,11 @@
 use std::{collections::VecDeque, time::Duration};
 
 use bus::{Bus, StoredChunk};
+use options::Console;
 use proto::{Epoch, JobKey, subject};
 use tokio::time::Instant;
 
 use crate::{
-    console::Console,
     error::Error,
     outage::Outage,
     render::log::LogText,
@@ -162,7 +162,9 @@ impl<'a> Reader<'a> {
     }
 
     fn print(&mut self, lines: Vec<String>, console: &mut Console) -> Result<(), Error> {
-        let Some(held) = &mut self.held else { return console.stream(&lines.concat()) };
+        let Some(held) = &mut self.held else {
+            return Ok(console.stream(&lines.concat())?);
+        };
         held.extend(lines);
         let spare = held.len().saturating_sub(self.tail.last.unwrap_or_default());
         held.drain(..spare);
@@ -172,6 +174,6 @@ impl<'a> Reader<'a> {
     /// Everything kept was read: from here on nothing is held back.
     fn print_held(&mut self, console: &mut Console) -> Result<(), Error> {
         let held = self.held.take().unwrap_or_default();
-        console.stream(&held.into_iter().collect::<String>())
+        Ok(console.stream(&held.into_iter().collect::<String>())?)
     }
 }

@@ -161,6 +161,8 @@ pub struct Update {
     pub lock: String,
     /// The bytes that it replaces.
     pub old_lock: String,
+    /// The message of the commit.
+    pub message: String,
     /// The date of the commit, in seconds since the Unix epoch.
     pub date: u64,
     /// Inputs that could not be updated, and keep what they were locked to.
@@ -192,6 +194,8 @@ pub struct Trial {
     pub external: Vec<External>,
     /// The run in the pool under which the candidate's hosts are asked for.
     pub run: RunId,
+    /// The run in the pool under which failing hosts are asked for at the base.
+    pub base_run: RunId,
 }
 
 /// One host that must be built.

@@ -17,6 +17,7 @@ fn candidate() -> Candidate {
     let made = Made::Update(Update {
         lock: "new".into(),
         old_lock: "old".into(),
+        message: "update".into(),
         date: 1,
         kept: Vec::new(),
     });
@@ -40,6 +41,7 @@ fn trial() -> Trial {
         excluded: Vec::new(),
         external: Vec::new(),
         run: RunId(Uuid::nil()),
+        base_run: RunId(Uuid::nil()),
     }
 }
 

@@ -1,12 +1,13 @@
 //! The two streams of a command: data on stdout, messages on stderr. It knows nothing of what is
 //! said.
 
-use std::io::{self, Write as _};
-
-use crate::error::Error;
+use std::{
+    fmt,
+    io::{self, Write as _},
+};
 
 /// Where a command writes.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Console {
     quiet: bool,
 }
@@ -18,37 +19,41 @@ impl Console {
     }
 
     /// Only data and errors are wanted.
-    pub(crate) fn is_quiet(&self) -> bool {
+    pub fn is_quiet(&self) -> bool {
         self.quiet
     }
 
     /// Writes a result as it is; the caller brings the newline. A reader that has left is no
     /// failure, and does not change what the exit code tells.
-    pub(crate) fn data(&mut self, text: &str) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    pub fn data(&self, text: &str) -> io::Result<()> {
         match self.stream(text) {
-            Err(error) if error.is_broken_pipe() => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other,
         }
     }
 
     /// Writes one part of many: a reader that has left ends the command.
-    pub(crate) fn stream(&mut self, text: &str) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// stdout cannot be written, or nobody reads it.
+    pub fn stream(&self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Output)
+        out.write_all(text.as_bytes()).and_then(|()| out.flush())
     }
 
     /// Says one line. A stderr that is gone is no reason to fail.
-    pub(crate) fn say(&self, line: &str) {
+    pub fn say(&self, line: &str) {
         if !self.quiet {
             writeln!(io::stderr().lock(), "{}", telemetry::plain(line)).ok();
         }
     }
 
-    /// Tells why the command failed.
-    pub fn failed(&self, error: &Error) {
-        if !error.is_broken_pipe() {
-            let text = telemetry::plain_lines(&error.to_string());
-            writeln!(io::stderr().lock(), "producer: failed to {text}").ok();
-        }
+    /// Tells why `program` failed.
+    pub fn failed(&self, program: &str, error: &dyn fmt::Display) {
+        let text = telemetry::plain_lines(&error.to_string());
+        writeln!(io::stderr().lock(), "{program}: failed to {text}").ok();
     }
 }
