@@ -5,10 +5,12 @@
 //! undecided.
 
 mod check;
+#[cfg_attr(not(test), expect(dead_code, reason = "the loop around it comes next"))]
 mod checkout;
 mod cli;
 mod config;
 mod error;
+pub mod forge;
 #[cfg_attr(not(test), expect(dead_code, reason = "the loop around it comes next"))]
 mod plan;
 mod policy;
