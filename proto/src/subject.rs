@@ -71,6 +71,10 @@ pub const BUILD_ALL: &str = "nbp.build.>";
 pub const LOG_ALL: &str = "nbp.log.>";
 /// All events.
 pub const EVENT_ALL: &str = "nbp.event.>";
+/// All events of jobs.
+pub const JOB_EVENT_ALL: &str = "nbp.event.job.>";
+/// What a gate has landed.
+pub const LANDED_ALL: &str = "nbp.event.landed.>";
 /// All dead letters.
 pub const DEAD_ALL: &str = "nbp.dead.>";
 /// Dead letters of messages that name no job.
@@ -81,6 +85,11 @@ pub const CANCEL_ALL: &str = "nbp.cancel.>";
 /// What a class's consumer of one priority gets.
 pub fn build_filter(class: &Class, priority: Priority) -> String {
     format!("nbp.build.{class}.{priority}.>")
+}
+
+/// All messages of a class, whatever their priority.
+pub fn build_of_class(class: &Class) -> String {
+    format!("nbp.build.{class}.>")
 }
 
 /// All messages of one job, whatever class, priority and incarnation.

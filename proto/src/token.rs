@@ -124,6 +124,10 @@ token!(
     Identity, "identity"
 );
 token!(
+    /// Who holds a key, as the broker's keys file names it; for a worker, its worker name.
+    HolderName, "key"
+);
+token!(
     /// A worker as its config names it.
     WorkerName, "worker"
 );
