@@ -2,17 +2,22 @@
 
 use std::{
     collections::VecDeque,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_nats::{ConnectOptions, Event, ServerError, jetstream};
-use proto::{Identity, TokenError};
+use proto::{Identity, permission};
 use tokio::{sync::watch, task::AbortHandle};
 use tracing::{debug, error, info, warn};
 
-use crate::{delivery, error::Error};
+use crate::{
+    delivery,
+    error::Error,
+    key::{PublicKey, read_seed},
+    tls,
+};
 
 /// Where to connect and as whom.
 #[derive(Clone, Debug)]
@@ -46,7 +51,7 @@ const DENIALS_KEPT: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The seed file cannot be read.
-    #[error("read the NKey seed {path}: {source}; make one with `nk -gen user`")]
+    #[error("read the NKey seed {path}: {source}; make one with `producer keys new`")]
     ReadSeed {
         /// Which file.
         path: PathBuf,
@@ -59,9 +64,14 @@ pub enum ConnectError {
         /// Which file.
         path: PathBuf,
     },
-    /// The public key makes no identity.
-    #[error("use the NKey as identity: {0}")]
-    Identity(#[from] TokenError),
+    /// The file of the authority cannot be used.
+    #[error("read the CA file {path}: {reason}")]
+    Ca {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// Nobody listens there, in all the time given.
     #[error("reach the broker at {url}: {reason}")]
     Unreachable {
@@ -78,20 +88,41 @@ pub enum ConnectError {
         /// Why.
         reason: String,
     },
-    /// The broker does not know this identity.
-    #[error("log in at the broker {url} as {identity}: it refuses this identity")]
+    /// The broker does not know this identity, or not any more.
+    #[error("log in at the broker {url}: it refuses {}", whom(.identity))]
     Refused {
         /// Where.
         url: String,
         /// As whom.
         identity: Identity,
     },
+    /// The two ends do not come to a secure connection, and time does not mend it.
+    #[error("make a secure connection to the broker {url}: {reason}")]
+    Tls {
+        /// Where.
+        url: String,
+        /// Why, and what to do.
+        reason: String,
+    },
 }
 
 impl ConnectError {
-    /// The configuration is wrong, as opposed to the broker being away.
+    /// Something given here is wrong, whatever the broker is: a file or a URL. What the broker
+    /// refuses is not: its side may be what is wrong, and nothing is known about any build.
     pub fn is_usage(&self) -> bool {
-        !matches!(self, Self::Unreachable { .. })
+        match self {
+            Self::ReadSeed { .. } | Self::Seed { .. } | Self::Ca { .. } | Self::Url { .. } => true,
+            Self::Unreachable { .. } | Self::Refused { .. } | Self::Tls { .. } => false,
+        }
+    }
+}
+
+fn whom(identity: &Identity) -> String {
+    match *identity == Identity::local() {
+        true => {
+            "whoever brings no NKey; name a seed file by --nkey-file or [nats] nkey_file".into()
+        }
+        false => format!("{identity}; its key may be unknown there, or revoked"),
     }
 }
 
@@ -112,6 +143,8 @@ pub struct Bus {
     identity: Identity,
     link: watch::Receiver<Link>,
     denials: Denials,
+    /// What results are signed with; none on a broker without keys.
+    pub(crate) keys: Option<Arc<nkeys::KeyPair>>,
     pub(crate) dropped: delivery::Dropped,
     _net: Arc<Owned>,
 }
@@ -131,7 +164,7 @@ impl Bus {
     /// # Errors
     /// See [`ConnectError`]; a broker that is away is one only after `endpoint.patience`.
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, ConnectError> {
-        let (mut options, identity) = options(endpoint)?;
+        let Login { mut options, identity, keys } = login(endpoint)?;
         let (link_is, link) = watch::channel(Link::Down);
         let denials = Denials::default();
         let heard = denials.clone();
@@ -146,7 +179,7 @@ impl Bus {
             .build(client.clone());
         let (dropped, net) = delivery::safety_net(client.clone());
         let _net = Arc::new(Owned(net));
-        Ok(Self { client, js, identity, link, denials, dropped, _net })
+        Ok(Self { client, js, identity, link, denials, keys, dropped, _net })
     }
 
     /// As whom it is connected.
@@ -183,34 +216,33 @@ impl Bus {
     }
 }
 
-fn options(endpoint: &Endpoint) -> Result<(ConnectOptions, Identity), ConnectError> {
+/// As whom, and how.
+struct Login {
+    options: ConnectOptions,
+    identity: Identity,
+    keys: Option<Arc<nkeys::KeyPair>>,
+}
+
+fn login(endpoint: &Endpoint) -> Result<Login, ConnectError> {
     let mut options = ConnectOptions::new()
         .name(&endpoint.name)
         .max_reconnects(None)
         .ping_interval(Duration::from_secs(10))
         .request_timeout(Some(ANSWER_WAIT))
         .reconnect_delay_callback(reconnect_pause);
-    let mut identity = Identity::local();
+    let (mut identity, mut keys) = (Identity::local(), None);
     if let Some(path) = &endpoint.nkey_file {
-        let (seed, public) = seed(path)?;
-        options = options.nkey(seed).custom_inbox_prefix(format!("_INBOX_{public}"));
-        identity = public;
+        // The seed is handed to the client and never stored or shown elsewhere.
+        let (seed, pair) = read_seed(path)?;
+        identity = PublicKey::of(&pair).identity().clone();
+        options = options.nkey(seed).custom_inbox_prefix(permission::inbox_prefix(&identity));
+        keys = Some(Arc::new(pair));
     }
     if let Some(path) = &endpoint.ca_file {
+        tls::check_ca_file(path)?;
         options = options.add_root_certificates(path.clone()).require_tls(true);
     }
-    Ok((options, identity))
-}
-
-/// The seed is handed to the client and never stored or shown elsewhere.
-fn seed(path: &Path) -> Result<(String, Identity), ConnectError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConnectError::ReadSeed { path: path.to_owned(), source })?;
-    // Seed files of `nk` and `nsc` may hold comments around the one line that counts.
-    let seed = text.lines().map(str::trim).find(|line| line.starts_with("SU"));
-    let keys = seed.and_then(|seed| Some((seed, nkeys::KeyPair::from_seed(seed).ok()?)));
-    let (seed, keys) = keys.ok_or_else(|| ConnectError::Seed { path: path.to_owned() })?;
-    Ok((seed.to_owned(), keys.public_key().parse()?))
+    Ok(Login { options, identity, keys })
 }
 
 /// 0, 50 ms, 100 ms, … up to the maximum, with a tenth of jitter so that a fleet does not return
@@ -246,6 +278,9 @@ async fn first_connection(
             Kind::ServerParse => {
                 let (url, reason) = (endpoint.url.clone(), error.to_string());
                 return Err(ConnectError::Url { url, reason });
+            }
+            _ if let Some(reason) = tls::trouble(&error) => {
+                return Err(ConnectError::Tls { url: endpoint.url.clone(), reason });
             }
             _ if give_up.is_some_and(|at| tokio::time::Instant::now() >= at) => {
                 return Err(unreachable(error.to_string()));

@@ -50,7 +50,7 @@ pub(crate) async fn run(
     for host in expected.hosts {
         let (repo, revision) = (args.repo.clone(), args.rev.clone());
         let job = JobKey { repo, revision, host };
-        let finding = finding(bus, &job).await?;
+        let finding = finding(bus, config, &job).await?;
         findings.insert(job.host, finding);
     }
     let verdict = Verdict::over(&findings);
@@ -102,11 +102,22 @@ async fn trusted_run(
 
 /// The record is read first: an asking that comes in between puts a failure in doubt, and can
 /// never make one up.
-async fn finding(bus: &Bus, job: &JobKey) -> Result<Finding, Error> {
+async fn finding(bus: &Bus, config: &Config, job: &JobKey) -> Result<Finding, Error> {
     let key = job.to_string();
     let record = readable(bus.results().get(&key).await)?;
     let request = readable(bus.requests().get(&key).await)?;
-    Ok(Finding::of(record.value.as_ref(), request.value.as_ref()))
+    let finding = Finding::of(record.value.as_ref(), request.value.as_ref());
+    // Nobody vouches for what has not ended, and there it makes no difference.
+    let objection = match (config.trusted_workers(), &record.value) {
+        (Some(trusted), Some(record)) if finding != Finding::Missing => {
+            let verified = bus::signature::verify(job, record, trusted);
+            verified
+                .objection()
+                .inspect(|why| tracing::warn!(%job, ?verified, "not counted: {why}"))
+        }
+        _ => None,
+    };
+    Ok(objection.map_or(finding, Finding::Unproven))
 }
 
 /// A record that this version cannot read is as good as none, and never a pass.

@@ -32,7 +32,8 @@ pub(crate) fn text(
     let built = findings.values().filter(|finding| **finding == Finding::Built).count();
     let mut text = format!("{}: {built} of {} hosts built\n", verdict.name(), findings.len());
     for (host, finding) in findings.iter().filter(|(_, finding)| **finding != Finding::Built) {
-        text.push_str(&format!("  {host}: {}\n", finding.name()));
+        let reason = finding.reason().map(|why| format!(" ({why})")).unwrap_or_default();
+        text.push_str(&format!("  {host}: {}{reason}\n", finding.name()));
     }
     for host in excluded {
         text.push_str(&format!("  {host}: excluded\n"));
@@ -51,14 +52,15 @@ mod tests {
             (host("a"), Finding::Built),
             (host("b"), Finding::Missing),
             (host("c"), Finding::Undecided("infra-failed")),
+            (host("d"), Finding::Unproven("it is not signed")),
         ]);
         let shown = json(Verdict::Undecided, &findings);
-        let hosts = r#"{"a":"built","b":"missing","c":"infra-failed"}"#;
-        let expected = format!("{{\"verdict\":\"undecided\",\"expected\":3,\"hosts\":{hosts}}}\n");
+        let hosts = r#"{"a":"built","b":"missing","c":"infra-failed","d":"missing"}"#;
+        let expected = format!("{{\"verdict\":\"undecided\",\"expected\":4,\"hosts\":{hosts}}}\n");
         assert_eq!(shown, expected);
-        let shown = text(Verdict::Undecided, &findings, &[host("d")]);
-        let expected = "undecided: 1 of 3 hosts built\n  b: missing\n  c: infra-failed\n  \
-                        d: excluded\n";
+        let shown = text(Verdict::Undecided, &findings, &[host("e")]);
+        let expected = "undecided: 1 of 4 hosts built\n  b: missing\n  c: infra-failed\n  \
+                        d: missing (it is not signed)\n  e: excluded\n";
         assert_eq!(shown, expected);
     }
 }

@@ -13,6 +13,8 @@ pub(crate) enum Finding {
     Failed(&'static str),
     /// It ended, and that says nothing about the flake; the outcome's name.
     Undecided(&'static str),
+    /// It ended, and nobody who is trusted vouches for it; why not.
+    Unproven(&'static str),
     /// It has not ended: never asked for, queued, running, waiting, or asked for anew.
     Missing,
 }
@@ -49,7 +51,16 @@ impl Finding {
         match self {
             Self::Built => "built",
             Self::Failed(name) | Self::Undecided(name) => name,
-            Self::Missing => "missing",
+            // To whoever counts nothing else, there is no result.
+            Self::Unproven(_) | Self::Missing => "missing",
+        }
+    }
+
+    /// What its name does not say, if anything.
+    pub(crate) fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Unproven(why) => Some(why),
+            Self::Built | Self::Failed(_) | Self::Undecided(_) | Self::Missing => None,
         }
     }
 }
@@ -104,8 +115,9 @@ mod tests {
     }
 
     fn ended(outcome: Outcome) -> State {
-        let (at, phases) = (Timestamp(0), Vec::new());
-        State::Finished(Finished { outcome, at, worker: None, queue_ms: 0, build_ms: 0, phases })
+        let (at, phases, worker, signature) = (Timestamp(0), Vec::new(), None, None);
+        let (queue_ms, build_ms) = (0, 0);
+        State::Finished(Finished { outcome, at, worker, queue_ms, build_ms, phases, signature })
     }
 
     fn built() -> State {
@@ -197,7 +209,7 @@ mod tests {
 
     #[test]
     fn pass_needs_every_host_of_a_set_that_is_not_empty() {
-        use Finding::{Built, Failed, Missing, Undecided};
+        use Finding::{Built, Failed, Missing, Undecided, Unproven};
         over(&[], Verdict::Undecided, 3);
         over(&[Built], Verdict::Pass, 0);
         over(&[Built, Built, Built], Verdict::Pass, 0);
@@ -207,5 +219,7 @@ mod tests {
         over(&[Built, Failed("eval-failed")], Verdict::Fail, 1);
         over(&[Missing, Undecided("infra-failed"), Failed("eval-failed"), Built], Verdict::Fail, 1);
         over(&[Missing], Verdict::Undecided, 3);
+        over(&[Unproven("not signed")], Verdict::Undecided, 3);
+        over(&[Built, Unproven("not signed")], Verdict::Undecided, 3);
     }
 }

@@ -179,7 +179,8 @@ fn withdrawn(request: &Request, at: Timestamp) -> Finished {
         Some(_) => Outcome::Superseded,
         None => Outcome::Cancelled,
     };
-    Finished { outcome, at, worker: None, queue_ms: 0, build_ms: 0, phases: Vec::new() }
+    let (worker, signature, phases) = (None, None, Vec::new());
+    Finished { outcome, at, worker, queue_ms: 0, build_ms: 0, phases, signature }
 }
 
 fn queue(class: &Class, request: Option<&Request>, workers: &[Presence]) -> Queue {

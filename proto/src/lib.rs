@@ -15,6 +15,7 @@ pub mod record;
 pub mod request;
 pub mod revision;
 pub mod run;
+pub mod signature;
 pub mod subject;
 pub mod tally;
 pub mod time;
@@ -32,6 +33,7 @@ pub use record::{Attempt, AttemptEnd, Epoch, Finished, Phase, Record, Running, S
 pub use request::{Request, Wish};
 pub use revision::Revision;
 pub use run::RunRecord;
+pub use signature::Signature;
 pub use tally::Tally;
 pub use time::Timestamp;
 pub use token::{Class, HolderName, Host, Identity, Repo, TokenError, WorkerName};

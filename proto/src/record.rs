@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     job::{Incarnation, Instance},
     outcome::{InfraKind, Outcome},
+    signature::Signature,
     time::Timestamp,
     token::WorkerName,
     version::V1,
@@ -111,6 +112,9 @@ pub struct Finished {
     /// Milliseconds spent in each phase of the last attempt.
     #[serde(default)]
     pub phases: Vec<PhaseTime>,
+    /// Who vouches for all this; none from a worker without a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
 }
 
 /// Time spent in one phase.

@@ -219,6 +219,7 @@ mod tests {
             queue_ms,
             build_ms,
             phases,
+            signature: None,
         })
     }
 

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 
 use proto::{
     Attempt, AttemptEnd, Built, Epoch, Failure, FailureKind, Finished, InfraKind, JobMessage,
-    Outcome, Phase, Presence, Priority, Record, Request, RunRecord, Running, State, Timestamp, V1,
-    Waiting, Wish,
+    Outcome, Phase, Presence, Priority, Record, Request, RunRecord, Running, Signature, State,
+    Timestamp, V1, Waiting, Wish,
     event::{DeadLetter, JobEvent, What},
     log::{LogChunk, LogLine},
     record::{PhaseTime, Progress},
@@ -57,6 +57,7 @@ fn finished(outcome: Outcome) -> State {
         queue_ms: 12,
         build_ms: 90_000,
         phases: vec![PhaseTime { phase: Phase::Evaluate, ms: 4_000 }],
+        signature: None,
     })
 }
 
@@ -117,6 +118,16 @@ fn record_built() {
     });
     let record = record(finished(outcome), vec![attempt(3, None)]);
     check(&record, include_str!("wire/record_built.json"));
+}
+
+#[test]
+fn record_signed() {
+    let mut state = finished(Outcome::Cancelled);
+    let State::Finished(end) = &mut state else { unreachable!("it was just made") };
+    let body = serde_json::to_string(end).expect("encodes");
+    let by = parse("UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4");
+    end.signature = Some(Signature { by, body, sig: "c2lnbmF0dXJl".into() });
+    check(&record(state, Vec::new()), include_str!("wire/record_signed.json"));
 }
 
 #[test]

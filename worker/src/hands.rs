@@ -163,6 +163,8 @@ impl Hands {
             }
             Effect::WriteRecord { id, job, record, expected } => {
                 let results = self.bus.results();
+                // Here and not in the machine: who vouches for a finish is no part of deciding it.
+                let record = self.bus.signed(&job, *record);
                 self.task(async move {
                     let put = results.put_if(&job.to_string(), &record, expected).await;
                     Event::RecordWritten(id, written(&job, put))

@@ -66,8 +66,8 @@ pub(crate) fn running() -> State {
 }
 
 pub(crate) fn finished(outcome: Outcome) -> Finished {
-    let worker = Some(worker());
-    Finished { outcome, at: STORED, worker, queue_ms: 1500, build_ms: 62_000, phases: Vec::new() }
+    let (worker, signature, phases) = (Some(worker()), None, Vec::new());
+    Finished { outcome, at: STORED, worker, queue_ms: 1500, build_ms: 62_000, phases, signature }
 }
 
 pub(crate) fn built(reused: bool) -> Outcome {

@@ -452,6 +452,7 @@ impl Held {
             queue_ms: proto::time::millis(self.queued),
             build_ms: proto::time::millis(ctx.now.mono.saturating_sub(self.since)),
             phases,
+            signature: None,
         })
     }
 }

@@ -387,5 +387,13 @@ fn bury(id: DeliveryId, subject: &JobSubject, record: &Record) -> Option<Effect>
 }
 
 fn unclaimed(outcome: Outcome, now: Now) -> Finished {
-    Finished { outcome, at: now.local, worker: None, queue_ms: 0, build_ms: 0, phases: Vec::new() }
+    Finished {
+        outcome,
+        at: now.local,
+        worker: None,
+        queue_ms: 0,
+        build_ms: 0,
+        phases: Vec::new(),
+        signature: None,
+    }
 }

@@ -111,7 +111,8 @@ pub(super) fn claimed(previous: Option<&Record>, of: Incarnation, n: u128) -> Re
 pub(super) fn finished(record: &Record, outcome: Outcome) -> Record {
     let at = Timestamp(START);
     let (queue_ms, build_ms, phases) = (0, 0, Vec::new());
-    record.finished(Finished { outcome, at, worker: None, queue_ms, build_ms, phases })
+    let (worker, signature) = (None, None);
+    record.finished(Finished { outcome, at, worker, queue_ms, build_ms, phases, signature })
 }
 
 pub(super) fn built() -> Built {
