@@ -245,5 +245,6 @@ pub fn ask_of(run: &RunRecord, class: &Class) -> Ask {
         class: class.clone(),
         force: run.force,
         retry: false,
+        avoid_worker: None,
     }
 }

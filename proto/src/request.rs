@@ -28,7 +28,8 @@ pub struct Request {
     /// Build again even if the path is valid.
     #[serde(default)]
     pub force: bool,
-    /// Leave this worker out, if another can do it: a confirming attempt.
+    /// Leave this worker out for a while, so that another one can take it: a confirming attempt.
+    /// When nobody did, it takes the job itself (its `avoid_max`, counted from the last write here).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub avoid_worker: Option<WorkerName>,
     /// The newer run that took the last wish away.
@@ -60,6 +61,9 @@ pub struct Ask {
     pub force: bool,
     /// A known failure of the flake is no answer.
     pub retry: bool,
+    /// An incarnation that this ask opens leaves this worker out for a while: a second opinion.
+    /// One that it joins stays as it is.
+    pub avoid_worker: Option<WorkerName>,
 }
 
 /// What an ask comes to.
@@ -149,7 +153,7 @@ fn opened(ask: &Ask, fresh: Incarnation, mut wanted_by: BTreeMap<RunId, Wish>) -
         incarnation: fresh,
         wanted_by,
         force: ask.force,
-        avoid_worker: None,
+        avoid_worker: ask.avoid_worker.clone(),
         superseded_by: None,
     }
 }
@@ -178,7 +182,8 @@ mod tests {
     /// Run `n` asks at normal priority.
     fn asks(n: u128) -> Ask {
         let class = "x86_64-linux".parse().expect("a class");
-        Ask { run: run(n), wish: wish(Priority::Normal), class, force: false, retry: false }
+        let wish = wish(Priority::Normal);
+        Ask { run: run(n), wish, class, force: false, retry: false, avoid_worker: None }
     }
 
     /// What it comes to, where it would open incarnation 9.
@@ -300,6 +305,23 @@ mod tests {
         assert!(forced.force);
         let retry = Ask { retry: true, ..asks(2) };
         assert!(!writes(ask(Some(&wanted(&[1])), Some(&record), &retry), 9, &[2]).force);
+    }
+
+    #[test]
+    fn a_second_opinion_leaves_a_worker_out_of_the_incarnation_that_it_opens() {
+        let w1: Option<WorkerName> = Some("w1".parse().expect("a name"));
+        let asks = Ask { retry: true, avoid_worker: w1.clone(), ..asks(2) };
+        let record = finished_as(failed());
+        let opened = writes(ask(Some(&wanted(&[1])), Some(&record), &asks), 9, &[2]);
+        assert_eq!(opened.avoid_worker, w1);
+        // The next asking of the job is for everybody again.
+        let over = Record { incarnation: incarnation(9), ..finished_as(built()) };
+        let next =
+            writes(ask_with(Some(&opened), Some(&over), &self::asks(3), incarnation(10)), 10, &[3]);
+        assert_eq!(next.avoid_worker, None);
+        // Who joins takes what is there.
+        let joined = writes(ask(Some(&wanted(&[1])), None, &asks), 1, &[1, 2]);
+        assert_eq!(joined.avoid_worker, None);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub const EVAL_SLOTS_DEFAULT: usize = 1;
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10 * 60);
 /// A broker that is upgraded or fails over is back by then.
 pub const ORPHAN_GRACE_DEFAULT: Duration = Duration::from_secs(15 * 60);
+/// For a second opinion of another worker: by then one of them has had a free slot, or there is none.
+pub const AVOID_MAX_DEFAULT: Duration = Duration::from_secs(10 * 60);
 /// A job that fell between two writes is found within minutes; the sweep itself is some reads.
 pub const SWEEP_EVERY_DEFAULT: Duration = Duration::from_secs(2 * 60);
 /// Infrastructure that fails three times in a row needs a person.
@@ -68,6 +70,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Time that a build goes on without a broker.
     pub orphan_grace: Duration,
+    /// Time that a job which asks to avoid this worker is left to others.
+    pub avoid_max: Duration,
     /// Time between two sweeps, on average.
     pub sweep_every: Duration,
     /// Becomes `NIX_REMOTE` of every Nix call.
@@ -146,6 +150,7 @@ struct RawWorker {
     eval_slots: Option<usize>,
     drain_timeout: Option<Span>,
     orphan_grace: Option<Span>,
+    avoid_max: Option<Span>,
     sweep_every: Option<Span>,
 }
 
@@ -230,9 +235,11 @@ impl TryFrom<RawConfig> for Config {
             classes,
             slots: count("[worker] slots", worker.slots, SLOTS_DEFAULT)?,
             eval_slots: count("[worker] eval_slots", worker.eval_slots, EVAL_SLOTS_DEFAULT)?,
-            // Both may be zero: stop at once; give a job up as soon as the lease is out.
+            // These may be zero: stop at once; give a job up as soon as the lease is out; take
+            // what is to be avoided like any other.
             drain_timeout: worker.drain_timeout.map_or(DRAIN_TIMEOUT_DEFAULT, |span| span.0),
             orphan_grace: worker.orphan_grace.map_or(ORPHAN_GRACE_DEFAULT, |span| span.0),
+            avoid_max: worker.avoid_max.map_or(AVOID_MAX_DEFAULT, |span| span.0),
             sweep_every: span("[worker] sweep_every", worker.sweep_every, SWEEP_EVERY_DEFAULT)?,
             admission: admission(raw.admission, raw.nix.store.as_deref())?,
             store: raw.nix.store,

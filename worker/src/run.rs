@@ -224,6 +224,7 @@ fn settings(config: &Config, instance: Instance, lease: Duration, standalone: bo
         retry_delay_max: config.retry.delay_max,
         drain_timeout: config.drain_timeout,
         orphan_grace: config.orphan_grace,
+        avoid_max: config.avoid_max,
         standalone,
         seed: fastrand::u64(..),
     }

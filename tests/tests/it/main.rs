@@ -17,6 +17,7 @@ mod interruptions;
 mod limits;
 mod logs;
 mod pulling;
+mod second_opinions;
 mod sharing;
 mod standalone;
 mod waiting;

@@ -31,6 +31,7 @@ fn everything_can_be_said() {
         eval_slots = 2
         drain_timeout = "1m"
         orphan_grace = "0s"
+        avoid_max = "0s"
         [nix]
         store = "local?root=/x"
         [limits]
@@ -74,6 +75,7 @@ fn everything_can_be_said() {
     let places: Vec<_> = config.admission.places.iter().map(|it| it.path.as_path()).collect();
     assert_eq!(places, [Path::new("/x/nix/store"), Path::new("/b")]);
     assert_eq!(config.admission.inodes_free_min, 7);
+    assert_eq!(config.avoid_max, Duration::ZERO);
 }
 
 #[test]

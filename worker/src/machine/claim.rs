@@ -9,6 +9,7 @@ use proto::{
     Failure, Incarnation, InfraKind, Instance, Outcome, Record, Request, State, Timestamp,
     WorkerName,
     record::{AttemptEnd, Running},
+    time::millis,
 };
 
 use crate::build::Plan;
@@ -21,11 +22,12 @@ pub enum Decision {
     /// (b) Its incarnation is finished: ack. A dead one tells its dead letter once more, since
     /// the worker that wrote it may have died before it could.
     Finished,
-    /// (c), (e) Held under a live lease, or waiting: come again after the delay.
+    /// (c), (e), (g) Held under a live lease, waiting, or for another worker first: come again after
+    /// the delay.
     Later(Duration),
     /// (d), (f) Ends without a claim: wanted by nobody, or out of attempts.
     Close(Outcome),
-    /// (g) Claim it.
+    /// (h) Claim it.
     Claim(Plan),
 }
 
@@ -42,11 +44,17 @@ pub struct Claimer<'a> {
     pub server: Timestamp,
     /// Attempts an incarnation has.
     pub attempts_max: usize,
+    /// It leaves a job whose request names it in `avoid_worker` to others for so long.
+    pub avoid_max: Duration,
 }
 
 /// A message that came back too early comes again after this long: the two clocks that meet here
 /// count in milliseconds.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
+
+/// A job for another worker is offered again after this long. Soon: while its message waits for the
+/// delay, that other worker cannot have it either.
+const AVOIDED: Duration = Duration::from_secs(2);
 
 /// Decides. `poison` is why the message's payload is none of ours, if it is not.
 pub fn decide(
@@ -56,6 +64,7 @@ pub fn decide(
     poison: Option<&str>,
     by: &Claimer<'_>,
 ) -> Decision {
+    let written = request.time;
     let Some(request) = request.value.as_ref().filter(|it| it.incarnation == message) else {
         return Decision::Stale;
     };
@@ -84,7 +93,18 @@ pub fn decide(
     if let Some(same) = same.filter(|it| it.attempts_used(message) >= by.attempts_max) {
         return Decision::Close(out_of_attempts(same));
     }
+    if let Some(left) = avoided_for(request, written, by) {
+        return Decision::Later(left.min(AVOIDED));
+    }
     Decision::Claim(plan(record.value.as_ref(), request))
+}
+
+/// How long this worker still leaves the job to others, by the server's clock. Each write of the
+/// request begins the time anew: only that write's time is known without trusting another clock.
+fn avoided_for(request: &Request, written: Timestamp, by: &Claimer<'_>) -> Option<Duration> {
+    let named = request.avoid_worker.as_ref() == Some(by.worker);
+    // Alone there is nobody to leave it to.
+    (named && !by.standalone).then(|| left(written, millis(by.avoid_max), by.server)).flatten()
 }
 
 /// Whoever holds it, this very instance included: another slot of mine may be building it.

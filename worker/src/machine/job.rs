@@ -279,6 +279,7 @@ impl Job {
             standalone: settings.standalone,
             server: ctx.now.server,
             attempts_max: settings.attempts_max,
+            avoid_max: settings.avoid_max,
         };
         let incarnation = self.subject.incarnation;
         let poison = self.delivered.poison.as_deref();

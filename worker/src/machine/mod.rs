@@ -49,6 +49,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// A build goes on for so long after its lease ran out unanswered.
     pub orphan_grace: Duration,
+    /// A job whose request asks to avoid this worker is left to others for so long.
+    pub avoid_max: Duration,
     /// The only worker of its data folder (DESIGN 5.13).
     pub standalone: bool,
     /// Seed of the retry jitter.

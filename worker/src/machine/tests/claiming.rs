@@ -26,6 +26,7 @@ fn met_by(record: &Entry<Record>, request: &Entry<Request>, seconds: u64, own: b
         standalone: own,
         server: super::at(seconds).server,
         attempts_max: settings.attempts_max,
+        avoid_max: settings.avoid_max,
     };
     decide(record, request, incarnation(MESSAGE), None, &claimer)
 }
@@ -164,6 +165,7 @@ fn a_poisoned_message_ends_its_job_but_never_one_in_other_hands() {
         standalone: false,
         server: super::at(1).server,
         attempts_max: 3,
+        avoid_max: settings.avoid_max,
     };
     let poisoned = |record: &Entry<Record>, request: &Entry<Request>| {
         decide(record, request, incarnation(MESSAGE), Some("no JSON"), &claimer)
@@ -176,4 +178,39 @@ fn a_poisoned_message_ends_its_job_but_never_one_in_other_hands() {
     assert!(matches!(poisoned(&entry(lost(1), 3, 0), &wanted()), Decision::Later(_)));
     let done = entry(finished(&lost(1), Outcome::Built(built())), 3, 0);
     assert_eq!(poisoned(&done, &wanted()), Decision::Finished);
+}
+
+/// Wanted, written at the start, and to be left alone by worker w1.
+fn avoids_w1() -> Entry<Request> {
+    let mut request = wanted();
+    request.value.as_mut().expect("a request").avoid_worker = Some("w1".parse().expect("a name"));
+    request
+}
+
+#[test]
+fn a_worker_to_be_avoided_leaves_the_job_to_others_for_a_while() {
+    let later = |seconds| Decision::Later(Duration::from_secs(seconds));
+    assert_eq!(met(&Entry::none(), &avoids_w1(), 1), later(2));
+    assert_eq!(met(&Entry::none(), &avoids_w1(), 599), later(1));
+    let claim = Decision::Claim(Plan::Full { force: false });
+    assert_eq!(met(&Entry::none(), &avoids_w1(), 600), claim);
+    // Its time begins anew when the request is written again, as by one who joins.
+    let joined = Entry { time: super::at(300).server, ..avoids_w1() };
+    assert_eq!(met(&Entry::none(), &joined, 600), later(2));
+    // Others take it at once, and so does one that is alone.
+    let mut other = avoids_w1();
+    other.value.as_mut().expect("a request").avoid_worker = Some("w2".parse().expect("a name"));
+    assert_eq!(met(&Entry::none(), &other, 1), claim);
+    assert_eq!(met_by(&Entry::none(), &avoids_w1(), 1, true), claim);
+}
+
+#[test]
+fn a_worker_to_be_avoided_still_closes_what_needs_no_build() {
+    let mut unwanted = avoids_w1();
+    unwanted.value.as_mut().expect("a request").wanted_by.clear();
+    assert_eq!(met(&Entry::none(), &unwanted, 1), Decision::Close(Outcome::Cancelled));
+    let done = entry(finished(&lost(1), failed()), 4, 0);
+    assert_eq!(met(&done, &avoids_w1(), 1), Decision::Finished);
+    let spent = met(&entry(lost(3), 5, 0), &avoids_w1(), 60);
+    assert!(matches!(spent, Decision::Close(Outcome::InfraFailed { .. })), "{spent:?}");
 }

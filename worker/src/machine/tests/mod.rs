@@ -46,6 +46,7 @@ pub(super) fn settings() -> Settings {
         retry_delay_max: Duration::from_secs(600),
         drain_timeout: Duration::from_secs(300),
         orphan_grace: Duration::from_secs(900),
+        avoid_max: Duration::from_secs(600),
         standalone: false,
         seed: 7,
     }

@@ -18,6 +18,8 @@ pub(super) const ANSWER_WAIT: Millis = 2 * SECOND;
 pub(super) const PULL_WAIT: Millis = 20 * SECOND;
 /// Sweeps are this far apart on average.
 pub(super) const SWEEP_EVERY: Millis = 10 * SECOND;
+/// A worker leaves a job that asks for another one alone for so long.
+pub(super) const AVOID_MAX: Millis = 12 * SECOND;
 /// No build is longer: the wall limit ends it.
 pub(super) const WALL: Millis = 30 * SECOND;
 /// Once faults have stopped, all must have come to rest this much later: all attempts of two jobs
@@ -74,7 +76,7 @@ pub(super) struct Act {
 
 #[derive(Clone, Debug)]
 pub(super) enum What {
-    Ask { priority: Priority, force: bool, retry: bool },
+    Ask { priority: Priority, force: bool, retry: bool, avoid: Option<usize> },
     Withdraw { superseded_by: Option<u128> },
 }
 
@@ -183,7 +185,12 @@ fn faults(rng: &mut Rng, workers: &[WorkerPlan], heal_at: Millis) -> Vec<(Millis
 
 fn acts(rng: &mut Rng, jobs: usize, heal_at: Millis) -> Vec<(Millis, Act)> {
     let runs = rng.u128(1..=3);
-    let first = What::Ask { priority: priority(rng), force: rng.u8(0..8) == 0, retry: false };
+    let first = What::Ask {
+        priority: priority(rng),
+        force: rng.u8(0..8) == 0,
+        retry: false,
+        avoid: avoided(rng),
+    };
     let mut acts = vec![(rng.u64(0..SECOND / 2), Act { run: 0, job: 0, what: first })];
     // Those who ask at the same time meet each other, those who ask later meet what came of it.
     let within = [SECOND, 4 * SECOND, heal_at][rng.usize(0..3)];
@@ -195,6 +202,7 @@ fn acts(rng: &mut Rng, jobs: usize, heal_at: Millis) -> Vec<(Millis, Act)> {
                 priority: priority(rng),
                 force: rng.u8(0..3) < forced,
                 retry: rng.u8(0..3) == 0,
+                avoid: avoided(rng),
             },
             4..=6 => What::Withdraw { superseded_by: None },
             _ => What::Withdraw { superseded_by: Some(rng.u128(0..runs)) },
@@ -202,6 +210,11 @@ fn acts(rng: &mut Rng, jobs: usize, heal_at: Millis) -> Vec<(Millis, Act)> {
         acts.push((rng.u64(0..within), Act { run, job, what }));
     }
     acts
+}
+
+/// A worker that is to leave the job to others; there may be none of that number.
+fn avoided(rng: &mut Rng) -> Option<usize> {
+    (rng.u8(0..4) == 0).then(|| rng.usize(0..3))
 }
 
 fn priority(rng: &mut Rng) -> Priority {

@@ -8,7 +8,7 @@ use proto::{
 use uuid::Uuid;
 
 use super::{
-    checks::Author,
+    checks::{Author, worker_name},
     history,
     mutants::Mutant,
     network::{Op, Purpose, Reply},
@@ -59,9 +59,11 @@ impl World {
         let act = self.schedule.acts[act].1.clone();
         let run = RunId(Uuid::from_u128(act.run));
         let what = match act.what {
-            What::Ask { priority, force, retry } => {
+            What::Ask { priority, force, retry, avoid } => {
                 let wish = Wish { priority, by: Identity::local(), at: Timestamp(1) };
-                Task::Ask(Ask { run, wish, class: tests::class(), force, retry })
+                let avoid_worker = avoid.map(|number| worker_name(number).parse().expect("a name"));
+                let class = tests::class();
+                Task::Ask(Ask { run, wish, class, force, retry, avoid_worker })
             }
             What::Withdraw { superseded_by } => {
                 let superseded_by = superseded_by.map(|it| RunId(Uuid::from_u128(it)));

@@ -11,7 +11,7 @@ use super::{
     builds::Build,
     checks::{Broken, Rule, worker_name},
     history,
-    schedule::{ANSWER_WAIT, LEASE, Millis},
+    schedule::{ANSWER_WAIT, AVOID_MAX, LEASE, Millis},
     world::{Happening, World},
 };
 use crate::machine::{
@@ -89,6 +89,7 @@ impl World {
             retry_delay_max: Duration::from_secs(4),
             drain_timeout: Duration::from_secs(3),
             orphan_grace: Duration::from_millis(schedule.orphan_grace),
+            avoid_max: Duration::from_millis(AVOID_MAX),
             standalone: schedule.standalone,
             seed: self.rng.u64(..),
             ..tests::settings()
