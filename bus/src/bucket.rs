@@ -60,6 +60,11 @@ impl Bus {
         self.records(Bucket::Runs)
     }
 
+    /// The newest good build of each host.
+    pub fn last_good(&self) -> Records<proto::LastGood> {
+        self.records(Bucket::LastGood)
+    }
+
     /// The living workers.
     pub fn workers(&self) -> Records<proto::Presence> {
         self.records(Bucket::Workers)

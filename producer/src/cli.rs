@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use options::{Broker, Voice};
 use settings::Span;
 
-use crate::command::{cancel, logs, pause, retry, setup, status, submit, watch};
+use crate::command::{cancel, last_good, logs, pause, retry, setup, status, submit, watch};
 
 /// Submits NixOS builds to the pool and shows what became of them.
 #[derive(Debug, Parser)]
@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Watch(watch::Args),
     /// Print the build log of a host
     Logs(logs::Args),
+    /// Show the newest built closure of a host on its tracked branch
+    LastGood(last_good::Args),
     /// Take the wishes of runs away; a job that nobody else wants is cancelled
     Cancel(cancel::Args),
     /// Ask again for the hosts of a run that were not built

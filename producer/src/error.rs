@@ -67,6 +67,16 @@ pub enum Error {
     /// Nobody ever asked for it.
     #[error("find job {0}: nobody asked for it")]
     UnknownJob(JobKey),
+    /// No good build of a host is known.
+    #[error(
+        "find the last good build of {host} of repo {repo}: no commit of its tracked branch was built"
+    )]
+    NoLastGood {
+        /// Its repository.
+        repo: Repo,
+        /// The host.
+        host: proto::Host,
+    },
     /// Nothing is known of a commit.
     #[error("find a job of {0}: nobody asked for one")]
     UnknownRevision(String),
@@ -110,6 +120,7 @@ impl Error {
             | Self::NoRun { .. }
             | Self::UnknownJob(_)
             | Self::UnknownRevision(_)
+            | Self::NoLastGood { .. }
             | Self::NotInRun { .. }
             | Self::NoAttempt { .. }
             | Self::Git(GitError::NoSuchRef { .. }) => ExitCode::Usage,

@@ -35,6 +35,7 @@ pub async fn run(cli: Cli, console: &mut Console) -> Result<ExitCode, Error> {
         Command::Status(args) => command::status::run(args, &mut context).await,
         Command::Watch(args) => command::watch::run(args, &mut context).await,
         Command::Logs(args) => command::logs::run(args, &mut context).await,
+        Command::LastGood(args) => command::last_good::run(args, &mut context).await,
         Command::Cancel(args) => command::cancel::run(args, &mut context).await,
         Command::Retry(args) => command::retry::run(args, &mut context).await,
         Command::Pause(args) => command::pause::pause(args, &mut context).await,

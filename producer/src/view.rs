@@ -210,7 +210,7 @@ fn end_name(end: &AttemptEnd) -> &'static str {
 }
 
 /// A point in time for people: UTC, to the second.
-fn utc(at: Timestamp) -> String {
+pub(crate) fn utc(at: Timestamp) -> String {
     let since = Duration::from_millis(at.0);
     let time = std::time::UNIX_EPOCH.checked_add(since).unwrap_or(std::time::UNIX_EPOCH);
     humantime::format_rfc3339_seconds(time).to_string()

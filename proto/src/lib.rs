@@ -7,6 +7,7 @@ pub mod event;
 pub mod exit_code;
 pub mod gate;
 pub mod job;
+pub mod last_good;
 pub mod log;
 pub mod outcome;
 pub mod permission;
@@ -26,6 +27,7 @@ pub mod worker;
 
 pub use exit_code::ExitCode;
 pub use job::{GateId, Incarnation, Instance, JobKey, JobMessage, RunId};
+pub use last_good::LastGood;
 pub use outcome::{Built, Failure, FailureKind, InfraKind, Outcome, Standing};
 pub use permission::Role;
 pub use priority::Priority;

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 
 use proto::{
     Attempt, AttemptEnd, Built, Epoch, Failure, FailureKind, Finished, InfraKind, JobMessage,
-    Outcome, Phase, Presence, Priority, Record, Request, RunRecord, Running, Signature, State,
-    Timestamp, V1, Waiting, Wish,
+    LastGood, Outcome, Phase, Presence, Priority, Record, Request, RunRecord, Running, Signature,
+    State, Timestamp, V1, Waiting, Wish,
     event::{DeadLetter, JobEvent, What},
     log::{LogChunk, LogLine},
     record::{PhaseTime, Progress},
@@ -169,6 +169,23 @@ fn run() {
     };
     check(&run, include_str!("wire/run.json"));
     assert_eq!(run.key(), format!("local.{SECOND}"));
+}
+
+#[test]
+fn last_good() {
+    let good = LastGood {
+        v: V1,
+        revision: parse("0123456789abcdef0123456789abcdef01234567"),
+        incarnation: parse(FIRST),
+        out_path: "/nix/store/5ba1zbq5fg0ss86n4zz7x71rmvb5k59l-nixos-system-ns1-26.05".into(),
+        drv_path: "/nix/store/bn4p257w1xwbzcqr86hcalsgkn4c1ymh-nixos-system-ns1-26.05.drv".into(),
+        closure_bytes: 2_345_678_901,
+        at: Timestamp(1_700_000_100_000),
+        worker: parse("nix-cache01"),
+    };
+    check(&good, include_str!("wire/last_good.json"));
+    let key = proto::last_good::key(&parse("nixos-servers"), &parse("ns1"));
+    assert_eq!(key, "nixos-servers.ns1");
 }
 
 #[test]

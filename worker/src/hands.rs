@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     build::{self, BuildContext, BuildEnd, Ended, Limits, Notice, Plan, Task},
+    last_good,
     log_pump::{LogPump, LogSink},
     log_task::LogTask,
     machine::io::{Answer, Delivered, DeliveryId, Effect, Event, Written},
@@ -205,6 +206,13 @@ impl Hands {
             }
             Effect::Bury { id, subject, record, reason } => {
                 self.bury(id, &subject, &record, reason);
+            }
+            Effect::NoteGood(job, record) => {
+                let (bus, context) = (self.bus.clone(), std::sync::Arc::clone(&self.context));
+                self.tasks.spawn(async move {
+                    last_good::note(&bus, &context, &job, &record).await;
+                    Done::Nothing
+                });
             }
             Effect::Exit => {}
         }

@@ -3,8 +3,8 @@
 //! - [`machine`]: the pure heart, events in and effects out. Whoever wants to know when a message
 //!   is acked reads it.
 //! - [`event_loop`] turns sockets, timers, child exits and signals into events; `hands` carries
-//!   the effects out; `teller`, `log_task`, `presence` and `sweeper` talk to the broker
-//!   beside it.
+//!   the effects out; `teller`, `log_task`, `presence`, `sweeper` and `last_good` talk
+//!   to the broker beside it.
 //! - [`build`] is one attempt from commit to root; [`mirror`] and [`nix`] are its tools;
 //!   [`log_pump`] makes chunks of its log; [`supervise`] is the process between us and every child.
 //! - [`run`] starts all this; [`broker`] is the private broker of `standalone`.
@@ -19,6 +19,7 @@ pub mod config;
 pub mod error;
 pub mod event_loop;
 mod hands;
+mod last_good;
 pub mod log_pump;
 mod log_task;
 pub mod machine;

@@ -148,6 +148,54 @@ impl Mirror {
         Ok(Commit { flake: FlakeRef { mirror, git_ref, commit: commit.to_owned() }, branch })
     }
 
+    /// Whether a build of `new` takes the place of one of `old` as the newest of the tracked branch
+    /// (`default_ref`). It does when the branch contains it, and does not hold it to be older: an
+    /// ancestor of `old`. Two sides of a merge are as new as each other, so the later build counts;
+    /// and an `old` that the branch no longer contains, because it was rewound, counts no more.
+    pub(crate) async fn replaces(
+        &self,
+        git: &Git<'_>,
+        new: &Revision,
+        old: Option<&Revision>,
+    ) -> Result<bool, MirrorError> {
+        let _only = self.lock.lock().await;
+        let guard = Guard::new(git.stop, FETCH_WALL);
+        let tracked = format!("refs/heads/{}", self.default_ref);
+        let (new, old) = (new.commit(), old.map(Revision::commit));
+        if self.is_ancestor(git, &guard, new, &tracked).await? != Some(true) {
+            return Ok(false);
+        }
+        let Some(old) = old.filter(|old| *old != new) else { return Ok(true) };
+        let mut old_tracked = self.is_ancestor(git, &guard, old, &tracked).await?;
+        if old_tracked.is_none() {
+            // Another worker has seen more of the branch than this mirror.
+            self.fetch(git, &guard).await?;
+            if self.is_ancestor(git, &guard, new, &tracked).await? != Some(true) {
+                return Ok(false);
+            }
+            old_tracked = self.is_ancestor(git, &guard, old, &tracked).await?;
+        }
+        let older = async || self.is_ancestor(git, &guard, new, old).await;
+        Ok(old_tracked != Some(true) || older().await? == Some(false))
+    }
+
+    /// None when git does not know one of them.
+    async fn is_ancestor(
+        &self,
+        git: &Git<'_>,
+        guard: &Guard,
+        ancestor: &str,
+        of: &str,
+    ) -> Result<Option<bool>, MirrorError> {
+        let args = ["merge-base", "--is-ancestor", ancestor, of];
+        let (exit, _) = self.git(git, guard, "merge-base", &args).await?;
+        Ok(match exit.code {
+            Some(0) => Some(true),
+            Some(1) => Some(false),
+            _ => None,
+        })
+    }
+
     /// The allowed branch that contains `commit`. None also when git does not know the commit.
     async fn branch_of(
         &self,

@@ -1,6 +1,8 @@
 //! `--json` of submit, status and watch: one object, its shape fixed by DESIGN section 8.
 
-use proto::{Class, Host, JobKey, Outcome, Repo, Revision, RunId, Tally, WorkerName};
+use proto::{
+    Class, Host, JobKey, LastGood, Outcome, Repo, Revision, RunId, Tally, Timestamp, WorkerName,
+};
 use serde::Serialize;
 
 use crate::{
@@ -56,6 +58,32 @@ pub(crate) fn report(report: &Report<'_>) -> String {
         summary: view::tally(report.hosts),
     };
     line(&object)
+}
+
+#[derive(Serialize)]
+struct LastGoodObject<'a> {
+    repo: &'a Repo,
+    host: &'a Host,
+    rev: &'a Revision,
+    worker: &'a WorkerName,
+    at: Timestamp,
+    out_path: &'a str,
+    drv_path: &'a str,
+    closure_bytes: u64,
+}
+
+/// The last good build of a host, on one line.
+pub(crate) fn last_good(repo: &Repo, host: &Host, good: &LastGood) -> String {
+    line(&LastGoodObject {
+        repo,
+        host,
+        rev: &good.revision,
+        worker: &good.worker,
+        at: good.at,
+        out_path: &good.out_path,
+        drv_path: &good.drv_path,
+        closure_bytes: good.closure_bytes,
+    })
 }
 
 /// One value on one line.

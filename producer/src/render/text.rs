@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use proto::{Finished, Outcome, RunRecord, Tally, Timestamp};
+use proto::{Finished, Host, LastGood, Outcome, Repo, RunRecord, Tally, Timestamp};
 use telemetry::plain;
 
 use crate::{
     render::{Report, log::short_name},
-    view::{self, HostStatus, Stand},
+    view::{self, HostStatus, Stand, utc},
 };
 
 /// Lines of a failed build's log in the table; `producer logs` has them all.
@@ -63,6 +63,17 @@ pub(crate) fn totals(tally: &Tally) -> String {
     let parts: Vec<_> = parts.collect();
     let none = if parts.is_empty() { "nothing to build" } else { "" };
     format!("{}: {none}{}", counted(tally.expected), parts.join(", "))
+}
+
+/// `web of nixos-servers at <commit>, built 2026-11-23T00:15:46Z on w1`, and below it where it is.
+pub(crate) fn last_good(repo: &Repo, host: &Host, good: &LastGood) -> String {
+    let (rev, at, worker) = (&good.revision, utc(good.at), &good.worker);
+    let mib = good.closure_bytes >> 20;
+    let (out, drv) = (plain(&good.out_path), plain(&good.drv_path));
+    format!(
+        "{host} of {repo} at {rev}, built {at} on {worker}\n\
+         \x20 {out}\n  closure {mib} MiB, from {drv}\n"
+    )
 }
 
 /// What a host came to, on one line: `web: built in 3.2s on w1`.

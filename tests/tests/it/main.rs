@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 mod infrastructure;
 mod interruptions;
+mod last_good;
 mod limits;
 mod logs;
 mod pulling;

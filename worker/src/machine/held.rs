@@ -405,6 +405,10 @@ impl Held {
         match &self.record.state {
             State::Finished(finished) => {
                 ctx.out.push(Effect::finished(&job.subject, &self.record, &finished.outcome));
+                if matches!(finished.outcome, Outcome::Built(_)) {
+                    let record = Box::new(self.record.clone());
+                    ctx.out.push(Effect::NoteGood(job.subject.job.clone(), record));
+                }
                 Some(job.bury_or_ack(&self.record, ctx))
             }
             State::Waiting(waiting) => {

@@ -155,6 +155,8 @@ pub enum Effect {
         /// Why.
         reason: String,
     },
+    /// A host was built: note it as its last good one, if it is.
+    NoteGood(JobKey, Box<Record>),
     /// All is settled after a drain.
     Exit,
 }

@@ -61,6 +61,14 @@ impl Setup {
         self.mirror.obtain(&git, revision).await
     }
 
+    async fn replaces(&self, new: &Revision, old: Option<&Revision>) -> bool {
+        let nix = Nix { store: None, home: self.state.path().to_owned() };
+        let (log, _lines, _) = LogSink::new(16);
+        let supervisor = supervisor();
+        let git = Git { supervisor: &supervisor, nix: &nix, stop: &self.stop, log: &log };
+        self.mirror.replaces(&git, new, old).await.expect("git works")
+    }
+
     #[track_caller]
     fn refused(end: Result<Commit, MirrorError>) -> String {
         let error = end.expect_err("it may not be built");
@@ -126,4 +134,38 @@ async fn what_is_known_needs_no_network_and_a_broken_mirror_heals() {
     assert!(matches!(&error, MirrorError::Git { step: "fetch", .. }), "{error}");
     it.stop.cancel();
     assert!(matches!(it.obtain(&second).await, Err(MirrorError::Stopped)));
+}
+
+#[tokio::test]
+async fn the_newest_good_commit_is_the_tracked_branchs_word() {
+    let it = Setup::new("[\"master\", \"update/*\"]");
+    let git = |args: &[&str]| it.upstream.git(args);
+    let first = it.upstream.commit("a", "1");
+    let second = it.upstream.commit("a", "2");
+    it.obtain(&second).await.expect("on master");
+    assert!(it.replaces(&first, None).await);
+    assert!(it.replaces(&second, Some(&first)).await);
+    assert!(!it.replaces(&first, Some(&second)).await, "an older one");
+    assert!(it.replaces(&second, Some(&second)).await, "the same one, built again");
+    // What is on another branch only is not tracked.
+    git(&["checkout", "--quiet", "-b", "update/x"]);
+    let update = it.upstream.commit("a", "3");
+    it.obtain(&update).await.expect("on update/x");
+    assert!(!it.replaces(&update, Some(&second)).await);
+    assert!(!it.replaces(&update, None).await);
+    // Two sides of a merge are as new as each other.
+    git(&["checkout", "--quiet", "master"]);
+    let side = it.upstream.commit("b", "1");
+    git(&["merge", "--quiet", "--no-edit", "update/x"]);
+    let merged = it.upstream.commit("c", "1");
+    it.obtain(&merged).await.expect("on master");
+    assert!(it.replaces(&side, Some(&update)).await && it.replaces(&update, Some(&side)).await);
+    // Another worker noted a commit that this mirror has not seen: it asks before it judges.
+    let unseen = it.upstream.commit("c", "2");
+    assert!(!it.replaces(&merged, Some(&unseen)).await);
+    // The branch was rewound: what it no longer holds is not the newest of it.
+    git(&["reset", "--quiet", "--hard", second.as_str()]);
+    let other = it.upstream.commit("d", "1");
+    it.obtain(&other).await.expect("on master");
+    assert!(it.replaces(&other, Some(&unseen)).await && it.replaces(&second, Some(&unseen)).await);
 }

@@ -73,7 +73,7 @@ impl World {
             Effect::Kill(id) => assert!(self.building.contains_key(id), "killed what is not built"),
             Effect::Exit => self.exited += 1,
             Effect::Bury { id, .. } => self.ask(*id, Open::Bury(*id)),
-            Effect::StopPull | Effect::Tell { .. } => {}
+            Effect::StopPull | Effect::Tell { .. } | Effect::NoteGood(..) => {}
         }
     }
 

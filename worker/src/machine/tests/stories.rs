@@ -98,8 +98,11 @@ fn a_build_is_acked_only_after_its_finish_stands() {
     story.ends(9, BuildEnd::Built(built()));
     assert_eq!(story.write().outcome(), Some(&Outcome::Built(built())));
     assert!(story.settled().is_none());
+    let noted = |effect: &Effect| matches!(effect, Effect::NoteGood(..));
+    assert!(!story.did(noted), "it is not the last good one before it is a fact");
     story.on(9, Event::RecordWritten(ID, Written::Done(6)));
     assert!(matches!(story.settled(), Some(Effect::Ack(ID))));
+    assert!(story.did(noted));
     assert!(story.told("finished"));
     story.on(9, Event::Acked(ID, true));
     assert!(story.machine.jobs().is_empty());
@@ -111,6 +114,8 @@ fn a_failed_build_is_an_outcome_and_is_not_retried() {
     let failure = Failure::message("builder failed");
     story.ends(9, BuildEnd::Failed { kind: FailureKind::BuildFailed, failure });
     assert_eq!(story.write().outcome().map(Outcome::name), Some("build-failed"));
+    story.on(9, Event::RecordWritten(ID, Written::Done(6)));
+    assert!(!story.did(|effect| matches!(effect, Effect::NoteGood(..))));
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl World {
                     self.call(Purpose::Bury(number, id), Op::Bury(job, record.incarnation));
                 }
             }
-            Effect::Tell { .. } => {}
+            Effect::Tell { .. } | Effect::NoteGood(..) => {}
             Effect::Exit => {
                 let down = self.rng.u64(100..5 * SECOND);
                 self.crash(number, down);

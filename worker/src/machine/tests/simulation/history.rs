@@ -74,6 +74,7 @@ pub(super) fn event(it: &Event) -> Option<String> {
 pub(super) fn effect(it: &Effect) -> Option<String> {
     Some(match it {
         Effect::Pull(_) | Effect::StopPull | Effect::Tell { .. } => return None,
+        Effect::NoteGood(..) => return None,
         Effect::Bury { id, .. } => format!("#{} writes a dead letter", id.0),
         Effect::ReadRecord(..) | Effect::ReadRequest(..) => return None,
         Effect::WriteRecord { id, record: it, expected, .. } => {

@@ -1,0 +1,64 @@
+//! The newest good build of each host on its tracked branch.
+
+use tests::{Flake, Output, Pool, eventually};
+
+use crate::{DEADLINE, all_built, host, text};
+
+fn last_good(pool: &Pool, host: &str) -> Output {
+    pool.producer(&["last-good", host, "--repo", "homelab", "--json"])
+}
+
+fn is_last_good(pool: &Pool, rev: &str) -> serde_json::Value {
+    eventually("the last good build", DEADLINE, || {
+        let output = last_good(pool, "h01");
+        (output.code == Some(0)).then(|| output.json()).filter(|good| good["rev"] == rev)
+    })
+}
+
+fn builds(pool: &Pool, rev: &str) -> serde_json::Value {
+    all_built(pool.submit(&["h01", "--rev", rev, "--wait", "--json"]), 1)
+}
+
+#[test]
+fn the_newest_commit_of_the_tracked_branch_is_the_last_good_one() {
+    let pool = Pool::start();
+    let flake = |salt: &str| Flake::hosts(1).salt(salt);
+    let first = pool.commit("master", &flake("first"));
+    let _worker = pool.worker("w1");
+    let unknown = last_good(&pool, "h01").expect_code(2);
+    assert!(unknown.stderr.contains("no commit of its tracked branch was built"), "{unknown}");
+
+    let answer = builds(&pool, &first);
+
+    let good = is_last_good(&pool, &first);
+    assert_eq!(good["out_path"], host(&answer, "h01")["out_path"], "{good:#}");
+    assert_eq!((text(&good["worker"]), text(&good["host"])), ("w1".into(), "h01".into()));
+    assert!(good["closure_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{good:#}");
+    let shown = pool.producer(&["last-good", "h01", "--repo", "homelab"]).expect_code(0);
+    assert!(shown.stdout.starts_with(&format!("h01 of homelab at {first}, built ")), "{shown}");
+
+    // An older one that is asked for again, a failing one and one of another branch do not count.
+    let second = pool.commit("master", &flake("second"));
+    builds(&pool, &second);
+    is_last_good(&pool, &second);
+    builds(&pool, &first);
+    pool.repo.set_branch("flake-update/x", &second);
+    let update = pool.commit("flake-update/x", &flake("update"));
+    builds(&pool, &update);
+    let broken = pool.commit("master", &flake("broken").failing("h01"));
+    pool.submit(&["h01", "--rev", &broken, "--wait"]).expect_code(1);
+    // What follows on a moved branch does, also when it was moved back.
+    pool.repo.set_branch("master", &update);
+    let landed = pool.commit("master", &flake("landed"));
+    builds(&pool, &landed);
+    is_last_good(&pool, &landed);
+    pool.repo.set_branch("master", &first);
+    let rewound = pool.commit("master", &flake("rewound"));
+    builds(&pool, &rewound);
+    is_last_good(&pool, &rewound);
+    builds(&pool, &first);
+
+    let history = pool.histories("nbp-last-good").remove("homelab.h01").expect("a history");
+    let revisions: Vec<String> = history.iter().map(|good| text(&good["revision"])).collect();
+    assert_eq!(revisions, [first, second, landed, rewound]);
+}
