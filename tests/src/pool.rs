@@ -55,6 +55,8 @@ pub struct WorkerOptions<'a> {
     pub delay_max: &'a str,
     /// The `[admission]` table. A machine that runs tests may have little room.
     pub admission: &'a str,
+    /// Further lines of the `[nix]` table.
+    pub nix: &'a str,
     /// Further lines of the `[worker]` table.
     pub worker: &'a str,
     /// Further TOML after the tables above, with its own table headers.
@@ -81,6 +83,7 @@ impl Default for WorkerOptions<'_> {
             delay_min: "100ms",
             delay_max: "500ms",
             admission: "store_free = \"64MiB\"\nbuild_free = \"64MiB\"\ninodes_free = 100",
+            nix: "",
             worker: "",
             extra: String::new(),
         }
@@ -298,7 +301,7 @@ impl Pool {
             "[nats]\nurl = \"{}\"\n\n\
              [worker]\nname = {name:?}\nstate_dir = {state:?}\nsystems = {:?}\nslots = {}\n\
              drain_timeout = {:?}\n{}\n\n\
-             [admission]\n{}\n\n[nix]\nstore = {:?}\n\n\
+             [admission]\n{}\n\n[nix]\nstore = {:?}\n{}\n\
              [retry]\nmax_attempts = {}\ndelay_min = {:?}\ndelay_max = {:?}\n\n{}\n{}\n",
             options.nats_url.map_or_else(|| self.nats.url(), str::to_owned),
             options.systems,
@@ -307,6 +310,7 @@ impl Pool {
             options.worker,
             options.admission,
             options.store_uri.map_or_else(|| store.uri(), str::to_owned),
+            options.nix,
             options.max_attempts,
             options.delay_min,
             options.delay_max,

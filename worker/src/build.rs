@@ -1,10 +1,12 @@
-//! One attempt, from commit to rooted closure, as one straight line: fetch, evaluate, build, root.
+//! One attempt, from commit to rooted closure, as one straight line: fetch, evaluate, build, push,
+//! root.
 //!
 //! It does not know the broker, the lease or why it is stopped. It never retries an attempt; the
 //! one thing it does twice is to evaluate a derivation that the garbage collector took.
 
 mod attempt;
 mod difference;
+mod push;
 
 use std::{collections::BTreeMap, io, time::Duration};
 
@@ -16,7 +18,7 @@ use tokio::sync::{RwLock, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    build::attempt::Attempt,
+    build::{attempt::Attempt, push::Push},
     config::{Config, RepoConfig},
     log_pump::LogSink,
     mirror::Mirror,
@@ -143,6 +145,8 @@ pub struct BuildContext {
     pub sources: BTreeMap<Repo, Source>,
     /// Garbage-collector roots.
     pub roots: Roots,
+    /// Where results go, unless the store is the cache.
+    pub push: Option<Push>,
     /// Evaluations at once.
     pub eval_slots: Semaphore,
     /// Held for writing by an attempt that ran out of memory and tries again with nothing beside it.
@@ -169,9 +173,10 @@ impl BuildContext {
         };
         Ok(Self {
             supervisor,
-            nix: Nix { store: config.store.clone(), home },
+            nix: Nix::new(config, home),
             sources: config.repos.iter().map(source).collect(),
             roots: Roots::new(config.roots_dir.clone(), config.keep_generations),
+            push: config.cache.as_ref().map(|cache| Push::new(cache, config.retry)),
             eval_slots: Semaphore::new(config.eval_slots),
             alone: RwLock::new(()),
         })

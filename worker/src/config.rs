@@ -3,6 +3,8 @@
 //! Every default is a named constant with its reason. What no file can say (paths that must exist,
 //! a broker that must answer) is not checked here; `worker doctor` does.
 
+mod cache;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -51,6 +53,8 @@ pub const STATE_DIR_DEFAULT: &str = "/var/lib/nix-build-pool";
 /// What nearly every machine of such a pool is.
 pub const SYSTEM_DEFAULT: &str = "x86_64-linux";
 
+pub use self::cache::{Cache, CacheUrl, CacheUrlError, PUSH_SLOTS_DEFAULT};
+
 /// The worker's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -76,6 +80,12 @@ pub struct Config {
     pub sweep_every: Duration,
     /// Becomes `NIX_REMOTE` of every Nix call.
     pub store: Option<String>,
+    /// Binary caches that its builds may take paths from, beside those of the machine's Nix.
+    pub substituters: Vec<String>,
+    /// Public keys of whoever signs in those caches.
+    pub trusted_public_keys: Vec<String>,
+    /// Where results go; none when its store is the cache.
+    pub cache: Option<Cache>,
     /// What the machine must have left to take another job.
     pub admission: Admission,
     /// How infrastructure faults are retried.
@@ -132,6 +142,7 @@ struct RawConfig {
     nats: NatsTable,
     worker: RawWorker,
     nix: RawNix,
+    cache: cache::RawCache,
     limits: LimitsTable,
     admission: RawAdmission,
     retry: RawRetry,
@@ -158,6 +169,8 @@ struct RawWorker {
 #[serde(default, deny_unknown_fields)]
 struct RawNix {
     store: Option<String>,
+    substituters: Vec<String>,
+    trusted_public_keys: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -243,6 +256,9 @@ impl TryFrom<RawConfig> for Config {
             sweep_every: span("[worker] sweep_every", worker.sweep_every, SWEEP_EVERY_DEFAULT)?,
             admission: admission(raw.admission, raw.nix.store.as_deref())?,
             store: raw.nix.store,
+            substituters: words("[nix] substituters", raw.nix.substituters)?,
+            trusted_public_keys: words("[nix] trusted_public_keys", raw.nix.trusted_public_keys)?,
+            cache: raw.cache.checked()?,
             retry: retry(&raw.retry)?,
             roots_dir,
             keep_generations: count(
@@ -252,6 +268,18 @@ impl TryFrom<RawConfig> for Config {
             )?,
             repos,
         })
+    }
+}
+
+/// Nix takes them as one text with blanks between.
+fn words(key: &'static str, values: Vec<String>) -> Result<Vec<String>, Wrong> {
+    let word = |value: &String| !value.is_empty() && !value.contains(char::is_whitespace);
+    match values.iter().find(|value| !word(value)) {
+        None => Ok(values),
+        Some(value) => {
+            let shown = proto::token::shown(value);
+            Err((key, format!("{shown} is empty or holds a blank; it is a list of single words")))
+        }
     }
 }
 

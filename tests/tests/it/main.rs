@@ -3,6 +3,7 @@
 mod admission;
 mod asking_again;
 mod building;
+mod cache;
 mod changing_minds;
 mod chaos;
 mod daemon;

@@ -38,7 +38,7 @@ pub(super) struct Attempt<'a> {
     pub(super) ctx: &'a BuildContext,
     pub(super) task: Task,
     notices: mpsc::Sender<Notice>,
-    log: LogSink,
+    pub(super) log: LogSink,
     pub(super) stop: CancellationToken,
     phases: Vec<PhaseTime>,
     open: Option<(Phase, Instant)>,
@@ -82,6 +82,9 @@ impl<'a> Attempt<'a> {
             Some(built) => built,
             None => self.made(&commit, &links, limits).await?,
         };
+        if let Some(out) = StorePath::parse(&built.out_path) {
+            self.push(&out, limits).await?;
+        }
         self.enter(Phase::Root).await;
         self.root(&commit, &built.out_path).await?;
         Ok(built)
@@ -273,7 +276,7 @@ impl<'a> Attempt<'a> {
         said.map_err(|(halt, _)| halted(&halt, "query the store"))
     }
 
-    async fn enter(&mut self, phase: Phase) {
+    pub(super) async fn enter(&mut self, phase: Phase) {
         self.close_phase();
         self.open = Some((phase, Instant::now()));
         notify(&self.notices, Notice::Phase(phase), &self.stop).await;
@@ -296,7 +299,10 @@ impl<'a> Attempt<'a> {
 }
 
 /// What is waited for, unless the attempt is stopped first.
-async fn unless<T>(stop: &CancellationToken, wait: impl Future<Output = T>) -> Result<T, BuildEnd> {
+pub(super) async fn unless<T>(
+    stop: &CancellationToken,
+    wait: impl Future<Output = T>,
+) -> Result<T, BuildEnd> {
     tokio::select! {
         biased;
         () = stop.cancelled() => Err(BuildEnd::Stopped),
@@ -304,7 +310,7 @@ async fn unless<T>(stop: &CancellationToken, wait: impl Future<Output = T>) -> R
     }
 }
 
-fn infra(kind: InfraKind, message: String) -> BuildEnd {
+pub(super) fn infra(kind: InfraKind, message: String) -> BuildEnd {
     BuildEnd::Infra { kind, failure: Failure::message(message) }
 }
 

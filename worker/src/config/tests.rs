@@ -34,6 +34,12 @@ fn everything_can_be_said() {
         avoid_max = "0s"
         [nix]
         store = "local?root=/x"
+        substituters = ["https://cache.example"]
+        trusted_public_keys = ["cache-1:AbC="]
+        [cache]
+        push_to = "ssh-ng://nix-cache01"
+        sign_key_file = "/run/key"
+        push_slots = 1
         [limits]
         wall = "1h"
         silence = "10m"
@@ -76,6 +82,9 @@ fn everything_can_be_said() {
     assert_eq!(places, [Path::new("/x/nix/store"), Path::new("/b")]);
     assert_eq!(config.admission.inodes_free_min, 7);
     assert_eq!(config.avoid_max, Duration::ZERO);
+    let cache = config.cache.expect("a cache");
+    assert_eq!((cache.push_to.as_str(), cache.push_slots), ("ssh-ng://nix-cache01", 1));
+    assert_eq!(config.substituters, ["https://cache.example"]);
 }
 
 #[test]
@@ -108,6 +117,13 @@ fn what_is_wrong_is_told_with_key_and_example() {
             "name = \"a\"\n[limits]\nwall = \"0s\"",
             REPO,
             "[limits]: wall is zero, expected e.g. \"4h\"",
+        ),
+        ("name = \"a\"\n[cache]\npush_to = \"daemon\"", REPO, "url \"daemon\" is refused"),
+        ("name = \"a\"\n[cache]\nsign_key_file = \"/k\"", REPO, "of no use without push_to"),
+        (
+            "name = \"a\"\n[nix]\nsubstituters = [\"a b\"]",
+            REPO,
+            "\"a b\" is empty or holds a blank",
         ),
         ("name = \"a\"\n[retry]\ndelay_min = \"1h\"", REPO, "delay_max: is shorter than delay_min"),
         ("name = \"a\"\n[retry]\nmax_attempts = 17", REPO, "keeps 16 attempts at most"),

@@ -37,6 +37,11 @@ impl Upstream {
     }
 }
 
+fn nix(home: &Path) -> Nix {
+    let (substituters, trusted_public_keys) = (String::new(), String::new());
+    Nix { store: None, home: home.to_owned(), substituters, trusted_public_keys }
+}
+
 struct Setup {
     upstream: Upstream,
     state: tempfile::TempDir,
@@ -54,7 +59,7 @@ impl Setup {
     }
 
     async fn obtain(&self, revision: &Revision) -> Result<Commit, MirrorError> {
-        let nix = Nix { store: None, home: self.state.path().to_owned() };
+        let nix = nix(self.state.path());
         let (log, _lines, _) = LogSink::new(16);
         let supervisor = supervisor();
         let git = Git { supervisor: &supervisor, nix: &nix, stop: &self.stop, log: &log };
@@ -62,7 +67,7 @@ impl Setup {
     }
 
     async fn replaces(&self, new: &Revision, old: Option<&Revision>) -> bool {
-        let nix = Nix { store: None, home: self.state.path().to_owned() };
+        let nix = nix(self.state.path());
         let (log, _lines, _) = LogSink::new(16);
         let supervisor = supervisor();
         let git = Git { supervisor: &supervisor, nix: &nix, stop: &self.stop, log: &log };

@@ -7,7 +7,10 @@ use std::{ffi::OsString, fmt, os::unix::ffi::OsStrExt, path::Path, path::PathBuf
 
 use proto::{Host, Input};
 
-use crate::nix::process::Invocation;
+use crate::{
+    config::{CacheUrl, Config},
+    nix::process::Invocation,
+};
 
 /// What all Nix calls share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,10 @@ pub struct Nix {
     pub store: Option<String>,
     /// `HOME` of every child: nobody's trusted settings, caches of our own.
     pub home: PathBuf,
+    /// Binary caches beside those of the machine's Nix, with blanks between.
+    pub substituters: String,
+    /// Public keys of whoever signs there, with blanks between.
+    pub trusted_public_keys: String,
 }
 
 /// A flake at one commit of a local mirror.
@@ -64,6 +71,16 @@ const HASH_CHARS: usize = 32;
 const NAME_CHARS_MAX: usize = 211;
 
 impl Nix {
+    /// As a worker's config has it.
+    pub fn new(config: &Config, home: PathBuf) -> Self {
+        Self {
+            store: config.store.clone(),
+            home,
+            substituters: config.substituters.join(" "),
+            trusted_public_keys: config.trusted_public_keys.join(" "),
+        }
+    }
+
     /// The derivation of a host.
     pub fn eval_drv_path(&self, of: &Pinned, host: &Host) -> Invocation {
         let attr = "config.system.build.toplevel.drvPath";
@@ -121,13 +138,38 @@ impl Nix {
 
     /// NAR sizes, one a line. `nix path-info` would do both in one call, but its JSON has three
     /// forms and newer versions demand to be told which.
-    pub fn sizes<'a>(&self, paths: impl IntoIterator<Item = &'a str>) -> Invocation {
+    pub fn sizes<'a>(&'a self, paths: impl IntoIterator<Item = &'a str>) -> Invocation {
         self.store_call(["--query", "--size"].into_iter().chain(paths))
     }
 
     /// What differs between two valid closures, a package a line.
     pub fn diff_closures(&self, from: &StorePath, to: &StorePath) -> Invocation {
         self.nix_call(&["store", "diff-closures"], [from.as_str(), to.as_str()])
+    }
+
+    /// Copies a closure to a cache; one of files is signed on the way.
+    pub fn copy(&self, to: &CacheUrl, key: Option<&Path>, out: &StorePath) -> Invocation {
+        let url = match key.filter(|_| to.is_binary_cache()) {
+            Some(key) => to.with("secret-key", &percent_encoded(key.as_os_str().as_bytes(), b"/")),
+            None => to.as_str().to_owned(),
+        };
+        self.nix_call(&["copy"], ["--to", &url, out.as_str()])
+    }
+
+    /// Signs a closure in a cache, or in the own store.
+    pub fn sign(&self, cache: Option<&CacheUrl>, key: &Path, out: &StorePath) -> Invocation {
+        let store = cache.into_iter().flat_map(|cache| ["--store", cache.as_str()]);
+        let args = store.chain(["--recursive", out.as_str()]);
+        self.nix_call(&["store", "sign"], args).arg("--key-file").arg(key)
+    }
+
+    /// What a cache knows of a path and its signatures, as it is now: what was looked up before
+    /// does not count.
+    pub fn path_info(&self, cache: &CacheUrl, out: &StorePath) -> Invocation {
+        let fresh = ["narinfo-cache-positive-ttl", "narinfo-cache-negative-ttl"];
+        let fresh = fresh.into_iter().flat_map(|option| ["--option", option, "0"]);
+        let args = ["--sigs", "--store", cache.as_str(), out.as_str()];
+        self.nix_call(&["path-info"], fresh.chain(args))
     }
 
     /// A git call under the same environment: no prompt can wait for an answer, no hook runs.
@@ -144,7 +186,7 @@ impl Nix {
     }
 
     fn flake_call<'a>(
-        &self,
+        &'a self,
         subcommand: &[&'a str],
         of: &Pinned,
         args: impl IntoIterator<Item = &'a str>,
@@ -161,18 +203,29 @@ impl Nix {
     }
 
     fn nix_call<'a>(
-        &self,
+        &'a self,
         subcommand: &[&'a str],
         args: impl IntoIterator<Item = &'a str>,
     ) -> Invocation {
         let features = ["--extra-experimental-features", "nix-command flakes"];
-        let fixed = features.into_iter().chain(["--no-accept-flake-config"]).chain(OPTIONS);
+        let fixed = features.into_iter().chain(["--no-accept-flake-config"]);
+        let fixed = fixed.chain(OPTIONS).chain(self.caches());
         // `nix` wants its subcommand first.
         self.call("nix", subcommand.iter().copied().chain(fixed).chain(args))
     }
 
-    fn store_call<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Invocation {
-        self.call("nix-store", args.into_iter().chain(OPTIONS))
+    fn store_call<'a>(&'a self, args: impl IntoIterator<Item = &'a str>) -> Invocation {
+        self.call("nix-store", args.into_iter().chain(OPTIONS).chain(self.caches()))
+    }
+
+    /// The caches of the config; nothing without any, so that the machine's own word stands.
+    fn caches(&self) -> impl Iterator<Item = &str> {
+        let options = [
+            ("extra-substituters", &self.substituters),
+            ("extra-trusted-public-keys", &self.trusted_public_keys),
+        ];
+        let given = options.into_iter().filter(|(_, value)| !value.is_empty());
+        given.flat_map(|(name, value)| ["--option", name, value])
     }
 
     fn call<'a>(
@@ -268,7 +321,12 @@ mod tests {
     use super::*;
 
     fn nix() -> Nix {
-        Nix { store: Some("local?root=/x".into()), home: "/state/home".into() }
+        Nix {
+            store: Some("local?root=/x".into()),
+            home: "/state/home".into(),
+            substituters: String::new(),
+            trusted_public_keys: String::new(),
+        }
     }
 
     fn words(call: &Invocation) -> String {
@@ -306,6 +364,23 @@ mod tests {
             let overridden = format!(" --override-input servers {by} --no-write-lock-file");
             assert!(words.ends_with(&overridden), "{words}");
         }
+    }
+
+    #[test]
+    fn a_copy_is_signed_where_it_is_written_and_names_no_key_elsewhere() {
+        let out = "/nix/store/9xrddrmcsbs455fw279vpapndfq6rqcn-nixos-system-web";
+        let path = StorePath::parse(out).expect("a path");
+        let url = |text: &str| text.parse::<CacheUrl>().expect("a url");
+        let key = Some(Path::new("/run/k&1"));
+        let to_files = words(&nix().copy(&url("file:///c?compression=none"), key, &path));
+        let signed = format!("--to file:///c?compression=none&secret-key=/run/k%261 {out}");
+        assert!(to_files.starts_with("nix copy ") && to_files.ends_with(&signed), "{to_files}");
+        let to_nix = words(&nix().copy(&url("ssh-ng://h"), key, &path));
+        assert!(to_nix.ends_with(&format!(" --to ssh-ng://h {out}")), "{to_nix}");
+        assert!(!to_files.contains("extra-substituters"), "{to_files}");
+        let nix = Nix { substituters: "https://a https://b".into(), ..nix() };
+        let realise = words(&nix.realise(&path, Path::new("/r")));
+        assert!(realise.contains(" --option extra-substituters https://a https://b"), "{realise}");
     }
 
     #[test]
