@@ -33,6 +33,8 @@ pub struct NixStore {
     disk: Option<SmallDisk>,
     dir: TempDir,
     substituters: String,
+    /// Further lines of Nix's config.
+    config: String,
 }
 
 impl NixStore {
@@ -43,6 +45,13 @@ impl NixStore {
     /// That asks these binary caches.
     pub fn with_substituters(urls: &str) -> Self {
         Self::with(urls, None)
+    }
+
+    /// With these further lines of Nix's config, such as `extra-platforms = aarch64-linux`.
+    pub fn with_config(lines: &str) -> Self {
+        let mut store = Self::new();
+        lines.clone_into(&mut store.config);
+        store
     }
 
     /// On a file system of its own with these options of tmpfs.
@@ -56,7 +65,8 @@ impl NixStore {
             fs::create_dir(dir.path().join(name)).expect("an empty temporary folder");
         }
         let disk = small_disk.map(|options| SmallDisk::on(&dir.path().join("store"), options));
-        let store = Self { disk, dir, substituters: substituters.to_owned() };
+        let (substituters, config) = (substituters.to_owned(), String::new());
+        let store = Self { disk, dir, substituters, config };
         // Two Nix processes that make the same new store at once break it for each other.
         run(store.nix("nix-store").arg("--init"), INIT_DEADLINE).expect_code(0);
         store
@@ -81,6 +91,7 @@ impl NixStore {
             format!("substituters = {}", self.substituters),
             "sandbox = true".to_owned(),
             format!("sandbox-paths = /bin/sh={} /control={}", busybox().display(), dir("control")),
+            self.config.clone(),
         ];
         vec![
             ("NIX_REMOTE", self.uri()),

@@ -29,6 +29,7 @@ pub struct Pool {
     pub store: NixStore,
     runtime: Runtime,
     dir: TempDir,
+    below_repo: String,
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub struct PoolOptions {
     pub setup: Vec<String>,
     /// Further lines of nats-server config.
     pub nats: String,
+    /// Further TOML below the repo's table, in the configs of all programs.
+    pub repo: String,
 }
 
 #[derive(Clone, Debug)]
@@ -66,7 +69,7 @@ pub struct WorkerOptions<'a> {
 impl Default for PoolOptions {
     fn default() -> Self {
         let setup = ["--ack-wait", "2s"].map(str::to_owned).to_vec();
-        Self { setup, nats: String::new() }
+        Self { setup, nats: String::new(), repo: String::new() }
     }
 }
 
@@ -107,6 +110,7 @@ impl Pool {
             store: NixStore::new(),
             runtime: runtime.build().expect("a runtime"),
             dir: scratch(),
+            below_repo: options.repo.clone(),
         };
         let setup: Vec<&str> =
             ["setup"].into_iter().chain(options.setup.iter().map(String::as_str)).collect();
@@ -322,8 +326,9 @@ impl Pool {
     fn repo_table(&self) -> String {
         format!(
             "[repos.{REPO}]\nurl = {:?}\nrefs = [\"master\", \"flake-update/*\"]\n\
-             default_ref = \"master\"\n",
-            self.repo.url()
+             default_ref = \"master\"\n{}",
+            self.repo.url(),
+            self.below_repo,
         )
     }
 }

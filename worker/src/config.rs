@@ -50,6 +50,8 @@ pub const INODES_FREE_DEFAULT: u64 = 50_000;
 pub const MEMORY_PRESSURE_DEFAULT: u8 = 80;
 /// Where NixOS puts a service's state.
 pub const STATE_DIR_DEFAULT: &str = "/var/lib/nix-build-pool";
+/// All combinations of a system's features are classes: 64 of these.
+pub const FEATURES_MAX: usize = 6;
 /// What nearly every machine of such a pool is.
 pub const SYSTEM_DEFAULT: &str = "x86_64-linux";
 
@@ -64,7 +66,7 @@ pub struct Config {
     pub name: WorkerName,
     /// Where its mirrors, homes and roots are.
     pub state_dir: PathBuf,
-    /// What it builds: each system, alone and with each feature.
+    /// What it can build: each system with any of its features.
     pub classes: Vec<Class>,
     /// Builds at once.
     pub slots: usize,
@@ -355,6 +357,11 @@ fn retry(raw: &RawRetry) -> Result<Retry, Wrong> {
 fn classes(systems: Option<Vec<Class>>, features: &[Feature]) -> Result<Vec<Class>, Wrong> {
     let key = "[worker] systems";
     let wrong = |error: TokenError| (key, error.to_string());
+    if features.len() > FEATURES_MAX {
+        let many = features.len();
+        let reason = format!("are {many}, expected at most {FEATURES_MAX} that builds ask for");
+        return Err(("[worker] features", reason));
+    }
     let systems = match systems {
         Some(systems) => systems,
         None => vec![SYSTEM_DEFAULT.parse().map_err(wrong)?],
@@ -366,15 +373,30 @@ fn classes(systems: Option<Vec<Class>>, features: &[Feature]) -> Result<Vec<Clas
             return Err((key, format!("{shown} is no system, expected e.g. \"x86_64-linux\"")));
         }
         classes.insert(system.clone());
-        for feature in features {
-            let class = class_with(system.as_str(), std::slice::from_ref(feature));
-            classes.insert(class.map_err(wrong)?);
+        for some in subsets(features) {
+            let class = class_with(system.as_str(), &some);
+            match class {
+                Ok(class) => drop(classes.insert(class)),
+                Err(error) if some.len() == 1 => return Err(wrong(error)),
+                // Too long for a name: no job can ask for it either.
+                Err(_) => {}
+            }
         }
     }
     match classes.is_empty() {
         true => Err((key, "is empty, e.g. [\"x86_64-linux\"]".to_owned())),
         false => Ok(classes.into_iter().collect()),
     }
+}
+
+/// Each combination of features; whoever has two of them can build what needs either or both.
+fn subsets(features: &[Feature]) -> Vec<Vec<Feature>> {
+    let mut all = vec![Vec::new()];
+    for feature in features {
+        let with = |some: &Vec<Feature>| [&some[..], std::slice::from_ref(feature)].concat();
+        all.extend(all.iter().map(with).collect::<Vec<_>>());
+    }
+    all
 }
 
 fn count(key: &'static str, value: Option<usize>, default: usize) -> Result<usize, Wrong> {

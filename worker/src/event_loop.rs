@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bus::{Bus, Link, clock, clock::ServerClock};
-use proto::{event::WorkerChange, subject, topology::PRESENCE_EVERY};
+use proto::{Class, event::WorkerChange, subject, topology::PRESENCE_EVERY};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, timeout},
@@ -45,6 +45,8 @@ pub(crate) struct EventLoop {
     pub(crate) clock: ServerClock,
     /// Why the machine has no room for another job, if so.
     pub(crate) room: watch::Receiver<Option<String>>,
+    /// Classes that are set up only now.
+    pub(crate) classes: mpsc::Receiver<Class>,
     pub(crate) start: Instant,
 }
 
@@ -108,6 +110,7 @@ impl EventLoop {
                     Some(event) => event,
                     None => continue,
                 },
+                Some(class) = self.classes.recv() => self.serves(class),
                 Ok(()) = link.changed() => {
                     if *link.borrow_and_update() == Link::Down {
                         // Pulls do not outlive a connection: begin anew on the next one.
@@ -140,6 +143,12 @@ impl EventLoop {
     fn now(&self) -> Now {
         let local = clock::now();
         Now { mono: self.start.elapsed(), local, server: self.clock.at(clock::steady()) }
+    }
+
+    /// One more class, told to the registry with the next presence.
+    fn serves(&mut self, class: Class) -> Event {
+        self.who.classes.push(class.clone());
+        Event::Serves(class)
     }
 
     /// An event if taking jobs is to stop or may go on again.

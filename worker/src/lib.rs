@@ -27,6 +27,7 @@ pub mod mirror;
 pub mod nix;
 mod presence;
 pub mod run;
+mod serving;
 mod signals;
 pub mod supervise;
 mod sweeper;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bus::{Bus, Endpoint, clock, clock::ServerClock};
-use proto::{Class, Instance, Priority, topology};
+use proto::{Class, Instance, topology};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout},
@@ -27,6 +27,7 @@ use crate::{
     machine::{Machine, Settings},
     nix::process::Supervisor,
     presence::{self, Who},
+    serving::Serving,
     sweeper::Sweeper,
     teller::Teller,
 };
@@ -120,14 +121,14 @@ async fn work(
             return stopped_early();
         }
     };
-    let (bus, lease) = connected;
+    let (bus, mut serving) = connected;
     let instance = Instance(uuid::Uuid::now_v7());
-    let settings = settings(&config, instance, lease, standalone);
+    let settings = settings(&config, instance, &serving, standalone);
     let machine = Machine::new(settings);
     let who = Who {
         worker: config.name.clone(),
         instance,
-        classes: config.classes.clone(),
+        classes: serving.classes.clone(),
         slots: config.slots,
         since: clock::now(),
     };
@@ -147,6 +148,7 @@ async fn work(
         teller: teller.clone(),
     };
     news.spawn(sweeper.run(stop_watching.clone()));
+    let classes = serving.watch(bus.clone(), config.sweep_every, stop_watching.clone(), &news);
     let tools = Tools {
         bus: bus.clone(),
         context,
@@ -157,22 +159,35 @@ async fn work(
     };
     let hands = Hands::new(tools);
     info!(worker = %config.name, slots = config.slots, "ready for jobs");
-    let event_loop =
-        EventLoop { bus: bus.clone(), machine, hands, who, clock, room, start: Instant::now() };
+    let event_loop = EventLoop {
+        bus: bus.clone(),
+        machine,
+        hands,
+        who,
+        clock,
+        room,
+        classes,
+        start: Instant::now(),
+    };
     let ended = event_loop.run(stop).await;
     stop_watching.cancel();
     let ended = ended?;
     if ended == LoopEnd::Drained {
-        news.close();
-        logs.close();
-        let flushed = async { tokio::join!(news.wait(), logs.wait()) };
-        if timeout(FLUSH_WAIT, flushed).await.is_err() {
-            warn!("some events or log lines could not be told in time");
-        }
-        bus.close().await;
+        flush(&bus, &news, &logs).await;
     }
     info!(?ended, "stopped");
     Ok(())
+}
+
+/// Gives the last events and log lines their time, then leaves the broker.
+async fn flush(bus: &Bus, news: &TaskTracker, logs: &TaskTracker) {
+    news.close();
+    logs.close();
+    let flushed = async { tokio::join!(news.wait(), logs.wait()) };
+    if timeout(FLUSH_WAIT, flushed).await.is_err() {
+        warn!("some events or log lines could not be told in time");
+    }
+    bus.close().await;
 }
 
 fn stopped_early() -> Result<(), Error> {
@@ -180,13 +195,13 @@ fn stopped_early() -> Result<(), Error> {
     Ok(())
 }
 
-/// Connects and waits until all consumers of the worker's classes are there; gives the lease.
-async fn connect(config: &Config, endpoint: &Endpoint) -> Result<(Bus, Duration), Error> {
+/// Connects and waits until the worker's systems are set up.
+async fn connect(config: &Config, endpoint: &Endpoint) -> Result<(Bus, Serving), Error> {
     let bus = Bus::connect(endpoint).await?;
     let mut told = false;
     loop {
-        match lease(&bus, &config.classes).await {
-            Ok(lease) => return Ok((bus, lease)),
+        match Serving::find(&bus, &config.classes).await {
+            Ok(serving) => return Ok((bus, serving)),
             Err(error) if error.transient() => {
                 if !told {
                     warn!("not set up yet, waiting: {error}");
@@ -199,26 +214,14 @@ async fn connect(config: &Config, endpoint: &Endpoint) -> Result<(Bus, Duration)
     }
 }
 
-/// The shortest `ack_wait` of the consumers, which `setup` makes all the same.
-async fn lease(bus: &Bus, classes: &[Class]) -> Result<Duration, bus::Error> {
-    let mut shortest = Duration::MAX;
-    for class in classes {
-        for priority in Priority::ALL {
-            let name = topology::consumer_name(class, priority);
-            shortest = shortest.min(bus.ack_wait(&name).await?);
-        }
-    }
-    Ok(shortest)
-}
-
-fn settings(config: &Config, instance: Instance, lease: Duration, standalone: bool) -> Settings {
+fn settings(config: &Config, instance: Instance, serving: &Serving, standalone: bool) -> Settings {
     Settings {
         worker: config.name.clone(),
         instance,
-        classes: config.classes.clone(),
+        classes: serving.classes.clone(),
         repos: config.repos.keys().cloned().collect(),
         slots: config.slots,
-        lease,
+        lease: serving.lease,
         attempts_max: config.retry.max_attempts,
         retry_delay_min: config.retry.delay_min,
         retry_delay_max: config.retry.delay_max,

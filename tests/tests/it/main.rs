@@ -6,6 +6,7 @@ mod building;
 mod cache;
 mod changing_minds;
 mod chaos;
+mod classes;
 mod daemon;
 mod facts;
 mod finishing;

@@ -68,9 +68,11 @@ fn everything_can_be_said() {
         [
             "i686-linux",
             "i686-linux_big-parallel",
+            "i686-linux_big-parallel_kvm",
             "i686-linux_kvm",
             "x86_64-linux",
             "x86_64-linux_big-parallel",
+            "x86_64-linux_big-parallel_kvm",
             "x86_64-linux_kvm",
         ]
     );
@@ -110,6 +112,11 @@ fn what_is_wrong_is_told_with_key_and_example() {
         ("name = \"a\"\nsystems = []", REPO, "[worker] systems: is empty"),
         ("name = \"a\"\nsystems = [\"x86\"]", REPO, "\"x86\" is no system"),
         ("name = \"a\"\nfeatures = [\"a_b\"]", REPO, "feature \"a_b\" is refused"),
+        (
+            "name = \"a\"\nfeatures = [\"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\"]",
+            REPO,
+            "[worker] features: are 7, expected at most 6",
+        ),
         ("name = \"a\"\nstate_dir = \"x\"", REPO, "[worker] state_dir: x is no absolute path"),
         ("name = \"a\"\ndrain_timeout = 5", REPO, "expected a duration such as \"10m\""),
         ("name = \"a\"\nslot = 1", REPO, "line 3: unknown key `slot` in [worker], did you mean"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bus::Entry;
 use proto::{
-    JobKey, Outcome, Overrides, Record, Request, Timestamp, event::What, subject::JobSubject,
+    Class, JobKey, Outcome, Overrides, Record, Request, Timestamp, event::What, subject::JobSubject,
 };
 
 use crate::build::{Ended, Notice, Plan};
@@ -86,6 +86,8 @@ pub enum Event {
     Ended(DeliveryId, Ended),
     /// Somebody took a wish for this job away, perhaps.
     CancelPoked(JobKey),
+    /// There are jobs of one more class that this worker can build.
+    Serves(Class),
     /// Whether new work may be taken: `Some` is why not.
     Paused(Option<String>),
     /// The worker is told to stop.

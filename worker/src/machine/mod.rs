@@ -159,6 +159,7 @@ impl Machine {
                     self.with(id, now, &mut out, |job, ctx| job.build(poked, ctx));
                 }
             }
+            Event::Serves(class) => self.settings.classes.push(class),
             Event::Paused(why) => self.paused = why,
             Event::Drain => self.drain(now),
             Event::Tick => self.tick(now, &mut out),

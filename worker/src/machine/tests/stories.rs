@@ -515,3 +515,18 @@ fn a_job_whose_overriding_repo_is_unknown_here_is_left_to_others() {
     assert!(matches!(story.settled(), Some(Effect::Nak(ID, _))));
     assert!(story.written.is_none());
 }
+
+#[test]
+fn a_class_that_is_set_up_later_is_pulled_from_in_the_next_round() {
+    let mut machine = Machine::new(settings());
+    let pulls = |effects: Vec<Effect>| {
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Pull(consumers) => Some(consumers),
+            _ => None,
+        })
+    };
+    assert_eq!(pulls(machine.step(at(0), Event::Tick)).map(|it| it.len()), Some(3));
+    machine.step(at(1), Event::Serves("x86_64-linux_kvm".parse().expect("a class")));
+    let next = pulls(machine.step(at(2), Event::Pulled(Vec::new()))).expect("a pull");
+    assert_eq!(next[..2], ["x86_64-linux-high", "x86_64-linux_kvm-high"]);
+}

@@ -65,6 +65,7 @@ pub(super) fn event(it: &Event) -> Option<String> {
         Event::Noticed(id, it) => format!("#{} build: {it:?}", id.0),
         Event::Ended(id, it) => format!("#{} build ends: {:?}", id.0, it.end),
         Event::CancelPoked(job) => format!("cancel poke for {}", job.host),
+        Event::Serves(class) => format!("serves class {class} too"),
         Event::Paused(why) => format!("paused: {why:?}"),
         Event::Drain => "told to stop".into(),
     })
