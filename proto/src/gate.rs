@@ -503,7 +503,7 @@ impl End {
 
     /// The branch that is of no use any more. One that waits for a person is not, and
     /// one that somebody else made only when it was landed.
-    fn obsolete(&self) -> Option<BranchAt> {
+    pub fn obsolete(&self) -> Option<BranchAt> {
         let of = |candidate: &Candidate| {
             let (branch, at) = (candidate.branch.clone(), candidate.revision.clone());
             BranchAt { branch, at }
