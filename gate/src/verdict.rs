@@ -123,7 +123,13 @@ mod tests {
     fn built() -> State {
         let path = String::new;
         let (out_path, drv_path) = (path(), path());
-        ended(Outcome::Built(Built { out_path, drv_path, closure_bytes: 0, reused: false }))
+        ended(Outcome::Built(Built {
+            out_path,
+            drv_path,
+            closure_bytes: 0,
+            reused: false,
+            diff: None,
+        }))
     }
 
     fn failed(kind: FailureKind) -> State {

@@ -28,7 +28,7 @@ pub mod worker;
 pub use exit_code::ExitCode;
 pub use job::{GateId, Incarnation, Instance, JobKey, JobMessage, RunId};
 pub use last_good::LastGood;
-pub use outcome::{Built, Failure, FailureKind, InfraKind, Outcome, Standing};
+pub use outcome::{Built, ClosureDiff, Failure, FailureKind, InfraKind, Outcome, Standing};
 pub use permission::Role;
 pub use priority::Priority;
 pub use record::{Attempt, AttemptEnd, Epoch, Finished, Phase, Record, Running, State, Waiting};

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::revision::Revision;
+
 /// How a job ended, with what is known about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "kebab-case")]
@@ -40,7 +42,31 @@ pub struct Built {
     /// Nothing was built: the path of an earlier incarnation was still valid.
     #[serde(default)]
     pub reused: bool,
+    /// What changed since the host's last good build; none when its worker could not tell, as when
+    /// it does not have that closure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<Box<ClosureDiff>>,
 }
+
+/// The difference between the last good build of a host and another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosureDiff {
+    /// The commit of that last good build.
+    pub from: Revision,
+    /// Its store path.
+    pub from_path: String,
+    /// How much larger the closure has become, in bytes.
+    pub bytes: i64,
+    /// The packages that differ, as `nix store diff-closures` words them, without control
+    /// sequences; at most [`DIFF_BYTES_MAX`] bytes in all.
+    pub lines: Vec<String>,
+    /// Lines that were left out for that.
+    #[serde(default)]
+    pub lines_cut: u64,
+}
+
+/// Bytes of difference in a result: some hundred packages, more than anybody reads.
+pub const DIFF_BYTES_MAX: usize = 16 << 10;
 
 /// Why a job did not end as built.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -230,7 +230,7 @@ mod tests {
 
     fn built() -> Outcome {
         let (out_path, drv_path) = (String::new(), String::new());
-        Outcome::Built(Built { out_path, drv_path, closure_bytes: 0, reused: false })
+        Outcome::Built(Built { out_path, drv_path, closure_bytes: 0, reused: false, diff: None })
     }
 
     fn failed() -> Outcome {

@@ -82,8 +82,13 @@ mod tests {
     fn the_worst_outcome_decides_the_exit_code() {
         let built = || {
             let path = String::new;
-            let built =
-                Built { out_path: path(), drv_path: path(), closure_bytes: 0, reused: false };
+            let built = Built {
+                out_path: path(),
+                drv_path: path(),
+                closure_bytes: 0,
+                reused: false,
+                diff: None,
+            };
             Some(Outcome::Built(built))
         };
         let failure = Failure::default();

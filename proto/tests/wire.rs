@@ -4,9 +4,9 @@
 use std::fmt::Debug;
 
 use proto::{
-    Attempt, AttemptEnd, Built, Epoch, Failure, FailureKind, Finished, InfraKind, JobMessage,
-    LastGood, Outcome, Phase, Presence, Priority, Record, Request, RunRecord, Running, Signature,
-    State, Timestamp, V1, Waiting, Wish,
+    Attempt, AttemptEnd, Built, ClosureDiff, Epoch, Failure, FailureKind, Finished, InfraKind,
+    JobMessage, LastGood, Outcome, Phase, Presence, Priority, Record, Request, RunRecord, Running,
+    Signature, State, Timestamp, V1, Waiting, Wish,
     event::{DeadLetter, JobEvent, What},
     log::{LogChunk, LogLine},
     record::{PhaseTime, Progress},
@@ -115,9 +115,20 @@ fn record_built() {
         drv_path: "/nix/store/bn4p257w1xwbzcqr86hcalsgkn4c1ymh-nixos-system-ns1-26.05.drv".into(),
         closure_bytes: 2_345_678_901,
         reused: true,
+        diff: None,
     });
-    let record = record(finished(outcome), vec![attempt(3, None)]);
-    check(&record, include_str!("wire/record_built.json"));
+    let before = record(finished(outcome.clone()), vec![attempt(3, None)]);
+    check(&before, include_str!("wire/record_built.json"));
+    let Outcome::Built(mut built) = outcome else { unreachable!("as just made") };
+    built.diff = Some(Box::new(ClosureDiff {
+        from: parse("89abcdef0123456789abcdef0123456789abcdef"),
+        from_path: "/nix/store/8ws3sa0kkj0v7lqz7s2ccbqwyi5s0vjh-nixos-system-ns1-26.05".into(),
+        bytes: -204_800,
+        lines: vec!["nginx: 1.26 → 1.27, -200.0 KiB".into()],
+        lines_cut: 2,
+    }));
+    let record = record(finished(Outcome::Built(built)), vec![attempt(3, None)]);
+    check(&record, include_str!("wire/record_built_diff.json"));
 }
 
 #[test]

@@ -4,14 +4,15 @@
 //! one thing it does twice is to evaluate a derivation that the garbage collector took.
 
 mod attempt;
+mod difference;
 
 use std::{collections::BTreeMap, io, time::Duration};
 
 use proto::{
-    Built, Epoch, Failure, FailureKind, InfraKind, JobKey, Phase, Repo,
+    Built, Epoch, Failure, FailureKind, InfraKind, JobKey, LastGood, Phase, Repo,
     record::{PhaseTime, Progress},
 };
-use tokio::sync::{RwLock, Semaphore, mpsc};
+use tokio::sync::{RwLock, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -39,7 +40,7 @@ pub enum Plan {
 }
 
 /// One attempt.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Task {
     /// The job.
     pub job: JobKey,
@@ -47,6 +48,8 @@ pub struct Task {
     pub epoch: Epoch,
     /// What to do.
     pub plan: Plan,
+    /// The host's last good build, to compare with; awaited only when there is a new one.
+    pub last_good: oneshot::Receiver<LastGood>,
 }
 
 /// What an attempt tells while it runs.

@@ -6,7 +6,7 @@ use std::{collections::HashMap, panic::AssertUnwindSafe, time::Duration};
 use bus::{Bus, Delivery, Entry, Error, Pulled};
 use futures_util::FutureExt as _;
 use proto::{
-    Failure, InfraKind, Instance, JobKey, JobMessage, Record, Timestamp, V1, WorkerName,
+    Failure, InfraKind, Instance, JobKey, JobMessage, LastGood, Record, Timestamp, V1, WorkerName,
     event::{DeadLetter, What, WorkerChange, WorkerEvent},
     subject::JobSubject,
 };
@@ -330,6 +330,20 @@ impl Hands {
         });
     }
 
+    /// Reads the host's last good build while the next one begins. An answer that does not come
+    /// costs a comparison.
+    fn last_good(&mut self, job: &JobKey) -> oneshot::Receiver<LastGood> {
+        let (tell, told) = oneshot::channel();
+        let (bucket, key) = (self.bus.last_good(), proto::last_good::key(&job.repo, &job.host));
+        self.tasks.spawn(async move {
+            if let Ok(Entry { value: Some(good), .. }) = bucket.get(&key).await {
+                tell.send(good).ok();
+            }
+            Done::Nothing
+        });
+        told
+    }
+
     fn build(&mut self, id: DeliveryId, subject: &JobSubject, record: &Record, plan: Plan) {
         let stop = CancellationToken::new();
         self.builds.insert(id, stop.clone());
@@ -340,11 +354,12 @@ impl Hands {
         let keep_max = source.map_or(&Limits::DEFAULT, |source| &source.limits).log_keep_max;
         let log_task = LogTask { bus, job: job.clone(), epoch, lines, dropped };
         self.logs.spawn(log_task.run(LogPump::new(keep_max)));
+        let last_good = self.last_good(&job);
         let (notices, mut noticed) = mpsc::channel(1);
         let to_loop = self.notice.clone();
         let context = std::sync::Arc::clone(&self.context);
         self.tasks.spawn(async move {
-            let task = Task { job, epoch, plan };
+            let task = Task { job, epoch, plan, last_good };
             let building = build::build(&context, task, notices, log, stop);
             let forwarding = async {
                 while let Some(notice) = noticed.recv().await {

@@ -72,7 +72,7 @@ pub(crate) fn finished(outcome: Outcome) -> Finished {
 
 pub(crate) fn built(reused: bool) -> Outcome {
     let (out_path, drv_path) = ("/nix/store/x-web".into(), "/nix/store/y-web.drv".into());
-    Outcome::Built(Built { out_path, drv_path, closure_bytes: 1, reused })
+    Outcome::Built(Built { out_path, drv_path, closure_bytes: 1, reused, diff: None })
 }
 
 pub(crate) fn failed() -> Outcome {

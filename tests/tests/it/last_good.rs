@@ -41,6 +41,10 @@ fn the_newest_commit_of_the_tracked_branch_is_the_last_good_one() {
     let second = pool.commit("master", &flake("second"));
     builds(&pool, &second);
     is_last_good(&pool, &second);
+    let result = pool.result(&second, "h01").expect("a result");
+    let diff = &result["state"]["outcome"]["diff"];
+    assert_eq!(diff["from"], first, "{result:#}");
+    assert_eq!(diff["from_path"], good["out_path"]);
     builds(&pool, &first);
     pool.repo.set_branch("flake-update/x", &second);
     let update = pool.commit("flake-update/x", &flake("update"));

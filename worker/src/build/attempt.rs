@@ -29,11 +29,11 @@ const PATHS_PER_CALL: usize = 1000;
 
 /// An attempt under way.
 pub(super) struct Attempt<'a> {
-    ctx: &'a BuildContext,
-    task: Task,
+    pub(super) ctx: &'a BuildContext,
+    pub(super) task: Task,
     notices: mpsc::Sender<Notice>,
     log: LogSink,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
     phases: Vec<PhaseTime>,
     open: Option<(Phase, Instant)>,
 }
@@ -140,8 +140,9 @@ impl<'a> Attempt<'a> {
             self.enter(Phase::Build).await;
             if let Some(out) = self.realise(&drv, links, force, limits).await? {
                 let closure_bytes = self.closure_bytes(&out).await?;
+                let diff = self.difference(&out, closure_bytes).await.map(Box::new);
                 let (out_path, drv_path) = (out.to_string(), drv.to_string());
-                return Ok(Built { out_path, drv_path, closure_bytes, reused: false });
+                return Ok(Built { out_path, drv_path, closure_bytes, reused: false, diff });
             }
             self.log.say(format!("{drv} is gone, so it is evaluated again"));
         }
@@ -232,8 +233,16 @@ impl<'a> Attempt<'a> {
     }
 
     /// A call that says nothing worth logging; what it says on failure comes back.
-    async fn quiet(&self, invocation: &Invocation) -> Result<Said, BuildEnd> {
-        let guard = Guard::new(&self.stop, STORE_CALL_WALL);
+    pub(super) async fn quiet(&self, invocation: &Invocation) -> Result<Said, BuildEnd> {
+        self.quiet_within(STORE_CALL_WALL, invocation).await
+    }
+
+    pub(super) async fn quiet_within(
+        &self,
+        wall: Duration,
+        invocation: &Invocation,
+    ) -> Result<Said, BuildEnd> {
+        let guard = Guard::new(&self.stop, wall);
         let (mute, _, _) = LogSink::new(1);
         let said = call(self.ctx, invocation, &guard, &mute).await;
         said.map_err(|(halt, _)| halted(&halt, "query the store"))

@@ -49,6 +49,7 @@ struct Pool {
     state: tempfile::TempDir,
     ctx: Arc<BuildContext>,
     rev: Revision,
+    last_good: Option<LastGood>,
     stop: CancellationToken,
 }
 
@@ -71,14 +72,20 @@ impl Pool {
         );
         let config = Config::parse(&text, Path::new("worker.toml")).expect("a config");
         let ctx = Arc::new(BuildContext::new(&config, with_nix()).expect("a context"));
-        Self { upstream, state, ctx, rev, stop: CancellationToken::new() }
+        let last_good = None;
+        Self { upstream, state, ctx, rev, last_good, stop: CancellationToken::new() }
     }
 
     async fn build(&self, host: &str, plan: Plan) -> Seen {
         let host: Host = host.parse().expect("a host");
         let repo = "r".parse().expect("a repo");
         let job = JobKey { repo, revision: self.rev.clone(), host };
-        let task = Task { job, epoch: Epoch(7), plan };
+        let (tell, last_good) = oneshot::channel();
+        match self.last_good.clone() {
+            Some(good) => tell.send(good).expect("a listener"),
+            None => drop(tell),
+        }
+        let task = Task { job, epoch: Epoch(7), plan, last_good };
         let (notices, mut heard) = mpsc::channel(1000);
         let (log, mut lines, _) = LogSink::new(100_000);
         let ended = build(&self.ctx, task, notices, log, self.stop.clone()).await;
@@ -239,4 +246,47 @@ async fn a_stopped_build_is_stopped_and_leaves_no_process() {
     let processes = std::fs::read_dir("/proc").expect("processes").flatten();
     assert_eq!(processes.filter(ours).count(), 0);
     assert!(pool.upstream.path().exists());
+}
+
+#[tokio::test]
+async fn a_build_says_what_changed_since_the_last_good_one() {
+    let package = |version: &str, kib: u32| {
+        format!(
+            "{{ outputs = {{ self }}: let mk = name: cmd: derivation {{ inherit name; \
+             system = \"x86_64-linux\"; builder = \"/bin/sh\"; args = [\"-c\" cmd]; }}; in {{ \
+             nixosConfigurations.web.config.system.build.toplevel = mk \"web\" \
+             \"mkdir $out; echo ${{mk \"nginx-{version}\" \
+             \"dd if=/dev/zero of=$out bs=1024 count={kib}\"}} > $out/x\"; }}; }}"
+        )
+    };
+    let mut pool = Pool::new("");
+    pool.rev = pool.upstream.commit("flake.nix", &package("1.26", 100));
+    let first = pool.build("web", FULL).await.built().clone();
+    assert_eq!(first.diff, None, "there was none before");
+    let good = LastGood {
+        v: proto::V1,
+        revision: pool.rev.clone(),
+        incarnation: proto::Incarnation(uuid::Uuid::nil()),
+        out_path: first.out_path.clone(),
+        drv_path: first.drv_path.clone(),
+        closure_bytes: first.closure_bytes,
+        at: proto::Timestamp(1),
+        worker: "w".parse().expect("a name"),
+    };
+    pool.last_good = Some(good.clone());
+    let from = pool.rev.clone();
+    pool.rev = pool.upstream.commit("flake.nix", &package("1.27", 300));
+    let diff = pool.build("web", FULL).await.built().diff.clone().expect("a difference");
+    assert_eq!((&diff.from, &diff.from_path), (&from, &first.out_path));
+    assert_eq!(diff.lines, ["nginx: 1.26 → 1.27, +200.0 KiB"]);
+    assert_eq!((diff.bytes, diff.lines_cut), (200 << 10, 0));
+    // The same closure again is no difference.
+    pool.rev = pool.upstream.commit("flake.nix", &package("1.26", 100));
+    let same = pool.build("web", FULL).await.built().diff.clone().expect("a difference");
+    assert_eq!((same.bytes, same.lines), (0, Vec::new()));
+    // What this store does not have, or what is no path at all, is not compared with.
+    for out_path in [first.out_path.replace("-web", "-bew"), "--help".to_owned()] {
+        pool.last_good = Some(LastGood { out_path, ..good.clone() });
+        assert_eq!(pool.build("web", FULL).await.built().diff, None);
+    }
 }

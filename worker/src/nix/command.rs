@@ -59,7 +59,7 @@ impl Nix {
     pub fn eval_drv_path(&self, flake: &FlakeRef, host: &Host) -> Invocation {
         let attr = "config.system.build.toplevel.drvPath";
         let installable = format!("{flake}#nixosConfigurations.\"{host}\".{attr}");
-        self.flake_call(["eval", "--raw", &installable])
+        self.nix_call(&["eval"], ["--raw", &installable])
     }
 
     /// Whether the flake has the host at all: `true` or `false`. Nix's own "does not provide
@@ -67,7 +67,7 @@ impl Nix {
     pub fn eval_has_host(&self, flake: &FlakeRef, host: &Host) -> Invocation {
         let installable = format!("{flake}#nixosConfigurations");
         let apply = format!("c: c ? \"{host}\"");
-        self.flake_call(["eval", "--json", &installable, "--apply", &apply])
+        self.nix_call(&["eval"], ["--json", &installable, "--apply", &apply])
     }
 
     /// Builds a derivation and roots its output.
@@ -111,6 +111,11 @@ impl Nix {
         self.store_call(["--query", "--size"].into_iter().chain(paths))
     }
 
+    /// What differs between two valid closures, a package a line.
+    pub fn diff_closures(&self, from: &StorePath, to: &StorePath) -> Invocation {
+        self.nix_call(&["store", "diff-closures"], [from.as_str(), to.as_str()])
+    }
+
     /// A git call under the same environment: no prompt can wait for an answer, no hook runs.
     pub fn git<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Invocation {
         let fixed = ["-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never"];
@@ -124,14 +129,15 @@ impl Nix {
         call
     }
 
-    fn flake_call<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Invocation {
+    fn nix_call<'a>(
+        &self,
+        subcommand: &[&'a str],
+        args: impl IntoIterator<Item = &'a str>,
+    ) -> Invocation {
         let features = ["--extra-experimental-features", "nix-command flakes"];
         let fixed = features.into_iter().chain(["--no-accept-flake-config"]).chain(OPTIONS);
         // `nix` wants its subcommand first.
-        let args: Vec<&str> = args.into_iter().collect();
-        let (subcommand, rest) = args.split_at(1.min(args.len()));
-        let rest = rest.iter().copied();
-        self.call("nix", subcommand.iter().copied().chain(fixed).chain(rest))
+        self.call("nix", subcommand.iter().copied().chain(fixed).chain(args))
     }
 
     fn store_call<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Invocation {

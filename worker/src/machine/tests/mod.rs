@@ -122,6 +122,7 @@ pub(super) fn built() -> Built {
         drv_path: "/nix/store/x-nixos.drv".into(),
         closure_bytes: 1,
         reused: false,
+        diff: None,
     }
 }
 
