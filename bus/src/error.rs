@@ -41,6 +41,15 @@ pub enum Error {
         /// The key's subject.
         subject: String,
     },
+    /// The job is being built with other input overrides than those asked for.
+    #[error(
+        "{job} is being built with other input overrides, whose digest happens to be the same; \
+         wait for its end, or cancel it"
+    )]
+    Clash {
+        /// The job.
+        job: proto::JobKey,
+    },
     /// The subject already holds a message: the job is queued.
     #[error("{subject} is queued already")]
     Duplicate {

@@ -122,6 +122,7 @@ mod tests {
             queue_ms: 1,
             build_ms: 2,
             phases: Vec::new(),
+            overrides: proto::Overrides::default(),
             signature: None,
         });
         let incarnation = Incarnation(Uuid::from_u128(1));

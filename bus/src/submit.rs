@@ -72,7 +72,7 @@ impl Bus {
     /// Asks for one job of a run and queues it. Idempotent: asking again heals a crash anywhere.
     ///
     /// # Errors
-    /// No answer, denied, full, not served.
+    /// No answer, denied, full, not served; [`Error::Clash`].
     pub async fn ask(&self, job: &JobKey, ask: &Ask) -> Result<Asked, Error> {
         let (requests, results) = (self.requests(), self.results());
         let key = job.to_string();
@@ -84,6 +84,7 @@ impl Bus {
             let (incarnation, class, joined) =
                 match request::ask(request.value.as_ref(), record.value.as_ref(), ask, fresh) {
                     Answer::FromRecord => return Ok(Asked::FromRecord),
+                    Answer::Clash => return Err(Error::Clash { job: job.clone() }),
                     Answer::Stands(incarnation) => (incarnation, ask.class.clone(), true),
                     Answer::Write(new) => {
                         let joined = new.incarnation != fresh;
@@ -246,5 +247,6 @@ pub fn ask_of(run: &RunRecord, class: &Class) -> Ask {
         force: run.force,
         retry: false,
         avoid_worker: None,
+        overrides: run.overrides.clone(),
     }
 }

@@ -117,7 +117,17 @@ mod tests {
     fn ended(outcome: Outcome) -> State {
         let (at, phases, worker, signature) = (Timestamp(0), Vec::new(), None, None);
         let (queue_ms, build_ms) = (0, 0);
-        State::Finished(Finished { outcome, at, worker, queue_ms, build_ms, phases, signature })
+        let overrides = proto::Overrides::default();
+        State::Finished(Finished {
+            outcome,
+            at,
+            worker,
+            queue_ms,
+            build_ms,
+            phases,
+            overrides,
+            signature,
+        })
     }
 
     fn built() -> State {
@@ -161,6 +171,7 @@ mod tests {
             wanted_by: wanted.then(|| (RunId(Uuid::nil()), wish)).into_iter().collect(),
             force: false,
             avoid_worker: None,
+            overrides: proto::Overrides::default(),
             superseded_by: None,
         }
     }

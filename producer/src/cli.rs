@@ -110,6 +110,15 @@ mod tests {
         check(&["submit", "--all", "--repo", "r", "--ref", "-x"], Some("ref"));
         check(&["submit", "--all", "--repo", "r", "--ref", "a..b"], Some("range"));
         check(&["submit", "--all", "--repo", "r", "--ref", "a", "--exclude", "["], Some("glob"));
+        let over = |it: &str, why| {
+            let it = format!("--override-input={it}");
+            check(&["submit", "a", "--repo", "r", "--rev", REV, &it], why);
+        };
+        over(&format!("servers=nixos-servers@{REV}"), None);
+        over(&format!("--impure=r@{REV}"), Some("starts with '-'"));
+        over(&format!("a/b=r@{REV}"), Some("'/'"));
+        over("servers=r@master", Some("40 lowercase hex"));
+        over("servers", Some("NAME=REPO@SHA"));
         check(&["watch", "nope"], Some("uuid"));
         check(&["logs", "a.b.c"], Some("refused"));
         check(&["status", "--rev", REV], Some("--repo"));

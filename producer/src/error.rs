@@ -41,6 +41,18 @@ pub enum Error {
     /// The flake's hosts make no jobs.
     #[error(transparent)]
     Listing(#[from] ListingError),
+    /// An input cannot come to two things.
+    #[error("override input {0}: it is given twice")]
+    OverriddenTwice(proto::Input),
+    /// What is to override inputs cannot.
+    #[error("override inputs: {0}")]
+    Overrides(proto::TokenError),
+    /// The revision has a digest of overrides.
+    #[error(
+        "submit {0}: it names overridden inputs; \
+         give the commit alone and each of them as --override-input"
+    )]
+    OtherOverrides(proto::Revision),
     /// Nothing is left to build.
     #[error("find a host to build: {0}")]
     NoHosts(&'static str),
@@ -115,6 +127,9 @@ impl Error {
             | Self::UnknownRepo { .. }
             | Self::Listing(ListingError::BadNames(_) | ListingError::HostClass(_))
             | Self::NoHosts(_)
+            | Self::OverriddenTwice(_)
+            | Self::Overrides(_)
+            | Self::OtherOverrides(_)
             | Self::MissingConsumers { .. }
             | Self::UnknownRun(_)
             | Self::NoRun { .. }

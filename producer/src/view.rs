@@ -180,7 +180,8 @@ fn withdrawn(request: &Request, at: Timestamp) -> Finished {
         None => Outcome::Cancelled,
     };
     let (worker, signature, phases) = (None, None, Vec::new());
-    Finished { outcome, at, worker, queue_ms: 0, build_ms: 0, phases, signature }
+    let overrides = request.overrides.clone();
+    Finished { outcome, at, worker, queue_ms: 0, build_ms: 0, phases, overrides, signature }
 }
 
 fn queue(class: &Class, request: Option<&Request>, workers: &[Presence]) -> Queue {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     job::{Incarnation, Instance},
     outcome::{InfraKind, Outcome},
+    overrides::Overrides,
     signature::Signature,
     time::Timestamp,
     token::WorkerName,
@@ -112,6 +113,9 @@ pub struct Finished {
     /// Milliseconds spent in each phase of the last attempt.
     #[serde(default)]
     pub phases: Vec<PhaseTime>,
+    /// Inputs of the flake that were replaced. The key's revision token has only their digest.
+    #[serde(default, skip_serializing_if = "Overrides::is_empty")]
+    pub overrides: Overrides,
     /// Who vouches for all this; none from a worker without a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
@@ -279,6 +283,14 @@ impl Record {
     pub fn outcome(&self) -> Option<&Outcome> {
         match &self.state {
             State::Finished(finished) => Some(&finished.outcome),
+            State::Running(_) | State::Waiting(_) => None,
+        }
+    }
+
+    /// With which inputs overridden it was built, once it is finished.
+    pub fn overrides(&self) -> Option<&Overrides> {
+        match &self.state {
+            State::Finished(finished) => Some(&finished.overrides),
             State::Running(_) | State::Waiting(_) => None,
         }
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     job::{Incarnation, RunId},
     outcome::Standing,
+    overrides::Overrides,
     priority::Priority,
     record::Record,
     time::Timestamp,
@@ -32,6 +33,9 @@ pub struct Request {
     /// When nobody did, it takes the job itself (its `avoid_max`, counted from the last write here).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub avoid_worker: Option<WorkerName>,
+    /// Inputs of the flake that are replaced. The key's revision token has their digest.
+    #[serde(default, skip_serializing_if = "Overrides::is_empty")]
+    pub overrides: Overrides,
     /// The newer run that took the last wish away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<RunId>,
@@ -64,6 +68,8 @@ pub struct Ask {
     /// An incarnation that this ask opens leaves this worker out for a while: a second opinion.
     /// One that it joins stays as it is.
     pub avoid_worker: Option<WorkerName>,
+    /// Inputs of the flake that are replaced; the job's revision token has their digest.
+    pub overrides: Overrides,
 }
 
 /// What an ask comes to.
@@ -75,6 +81,8 @@ pub enum Answer {
     Stands(Incarnation),
     /// A finished failure of the flake answers it: nothing to write or to build.
     FromRecord,
+    /// The job is being built with other overrides, whose digest happens to be the same.
+    Clash,
 }
 
 impl Request {
@@ -115,13 +123,17 @@ pub fn ask(
     fresh: Incarnation,
 ) -> Answer {
     let finished = finished(request, record);
-    if finished == Some(Standing::Fail) && !(ask.force || ask.retry) {
+    let same = record.is_some_and(|record| record.overrides() == Some(&ask.overrides));
+    if finished == Some(Standing::Fail) && same && !(ask.force || ask.retry) {
         return Answer::FromRecord;
     }
     let open = request.filter(|request| finished.is_none() && request.wanted());
     let Some(open) = open else {
         return Answer::Write(opened(ask, fresh, BTreeMap::new()));
     };
+    if open.overrides != ask.overrides {
+        return Answer::Clash;
+    }
     // A forced asking that was already written, and is asked again, is joined as its own.
     let mine = open.wanted_by.get(&ask.run);
     if ask.force && !(mine.is_some() && open.force) {
@@ -154,6 +166,7 @@ fn opened(ask: &Ask, fresh: Incarnation, mut wanted_by: BTreeMap<RunId, Wish>) -
         wanted_by,
         force: ask.force,
         avoid_worker: ask.avoid_worker.clone(),
+        overrides: ask.overrides.clone(),
         superseded_by: None,
     }
 }
@@ -183,7 +196,15 @@ mod tests {
     fn asks(n: u128) -> Ask {
         let class = "x86_64-linux".parse().expect("a class");
         let wish = wish(Priority::Normal);
-        Ask { run: run(n), wish, class, force: false, retry: false, avoid_worker: None }
+        Ask {
+            run: run(n),
+            wish,
+            class,
+            force: false,
+            retry: false,
+            avoid_worker: None,
+            overrides: Overrides::default(),
+        }
     }
 
     /// What it comes to, where it would open incarnation 9.
@@ -225,6 +246,7 @@ mod tests {
             build_ms,
             phases,
             signature: None,
+            overrides: Overrides::default(),
         })
     }
 
@@ -322,6 +344,23 @@ mod tests {
         // Who joins takes what is there.
         let joined = writes(ask(Some(&wanted(&[1])), None, &asks), 1, &[1, 2]);
         assert_eq!(joined.avoid_worker, None);
+    }
+
+    #[test]
+    fn other_overrides_are_another_job_also_when_their_digests_agree() {
+        let overrides: Overrides = serde_json::from_str(
+            r#"{"a":{"repo":"r","revision":"0123456789abcdef0123456789abcdef01234567"}}"#,
+        )
+        .expect("overrides");
+        let asks = Ask { overrides: overrides.clone(), ..asks(2) };
+        assert_eq!(ask(Some(&wanted(&[1])), None, &asks), Answer::Clash);
+        assert_eq!(writes(ask(None, None, &asks), 9, &[2]).overrides, overrides);
+        // What is over is no hindrance, and a failure with other overrides is no answer.
+        let record = finished_as(failed());
+        let opened = writes(ask(Some(&wanted(&[1])), Some(&record), &asks), 9, &[2]);
+        assert_eq!(opened.overrides, overrides);
+        let closed = wanted(&[1]).withdrawn(run(1), None).expect("it had a wish");
+        assert_eq!(writes(ask(Some(&closed), None, &asks), 9, &[2]).overrides, overrides);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::token::TokenError;
+use crate::{overrides::Overrides, token::TokenError};
 
 /// A full git commit, 40 lowercase hex digits; followed by `-` and 12 hex digits when flake inputs
 /// are overridden (a digest over the overrides, which results carry in full).
@@ -15,7 +15,7 @@ pub struct Revision(String);
 /// Hex digits of a git SHA-1 object id.
 const COMMIT_DIGITS: usize = 40;
 /// Hex digits of the digest over input overrides.
-const OVERRIDE_DIGITS: usize = 12;
+pub(crate) const OVERRIDE_DIGITS: usize = 12;
 
 impl Revision {
     /// The commit, without the digest of overridden inputs.
@@ -26,6 +26,20 @@ impl Revision {
     /// The digest of overridden inputs, if there are any.
     pub fn overrides(&self) -> Option<&str> {
         self.0.get(COMMIT_DIGITS + 1..)
+    }
+
+    /// This commit with these inputs overridden, and no others.
+    pub fn with(&self, overrides: &Overrides) -> Self {
+        match overrides.digest() {
+            None => Self(self.commit().to_owned()),
+            Some(digest) => Self(format!("{}-{digest}", self.commit())),
+        }
+    }
+
+    /// Whether the token is that of these overrides. Different overrides may share a token:
+    /// [`Overrides::digest`] says what follows from that.
+    pub fn names(&self, overrides: &Overrides) -> bool {
+        self.overrides() == overrides.digest().as_deref()
     }
 
     /// The revision as one token.

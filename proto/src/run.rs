@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     job::{JobKey, RunId},
+    overrides::Overrides,
     priority::Priority,
     revision::Revision,
     time::Timestamp,
@@ -29,11 +30,14 @@ pub struct RunRecord {
     pub at: Timestamp,
     /// The repository.
     pub repo: Repo,
-    /// The commit.
+    /// The commit, with the digest of overridden inputs if there are any.
     pub revision: Revision,
     /// The full ref that was asked for, e.g. `refs/heads/master`; none for a bare `--rev`.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "ref")]
     pub git_ref: Option<String>,
+    /// Inputs of the flake that are replaced; `revision` has their digest.
+    #[serde(default, skip_serializing_if = "Overrides::is_empty")]
+    pub overrides: Overrides,
     /// The expected hosts and what each needs.
     pub hosts: BTreeMap<Host, Class>,
     /// Hosts that exist and were left out on purpose.

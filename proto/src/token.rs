@@ -132,6 +132,11 @@ token!(
     WorkerName, "worker"
 );
 
+token!(
+    /// An input of a flake.
+    Input, "input"
+);
+
 impl Class {
     /// The Nix system of the class: what stands before the features.
     ///

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 
 use proto::{
     Attempt, AttemptEnd, Built, ClosureDiff, Epoch, Failure, FailureKind, Finished, InfraKind,
-    JobMessage, LastGood, Outcome, Phase, Presence, Priority, Record, Request, RunRecord, Running,
-    Signature, State, Timestamp, V1, Waiting, Wish,
+    JobMessage, LastGood, Outcome, Override, Overrides, Phase, Presence, Priority, Record, Request,
+    RunRecord, Running, Signature, State, Timestamp, V1, Waiting, Wish,
     event::{DeadLetter, JobEvent, What},
     log::{LogChunk, LogLine},
     record::{PhaseTime, Progress},
@@ -57,8 +57,23 @@ fn finished(outcome: Outcome) -> State {
         queue_ms: 12,
         build_ms: 90_000,
         phases: vec![PhaseTime { phase: Phase::Evaluate, ms: 4_000 }],
+        overrides: Overrides::default(),
         signature: None,
     })
+}
+
+fn overrides() -> Overrides {
+    let (repo, revision) =
+        (parse("nixos-servers"), parse("89abcdef0123456789abcdef0123456789abcdef"));
+    Overrides::new([(parse("servers"), Override { repo, revision })].into()).expect("overrides")
+}
+
+#[test]
+fn record_with_overrides() {
+    let State::Finished(finished) = finished(Outcome::Cancelled) else { panic!("as just made") };
+    let finished = Finished { overrides: overrides(), ..finished };
+    let record = record(State::Finished(finished), Vec::new());
+    check(&record, include_str!("wire/record_overrides.json"));
 }
 
 #[test]
@@ -79,9 +94,12 @@ fn request() {
         wanted_by: [(parse(SECOND), wish)].into(),
         force: true,
         avoid_worker: Some(parse("w2")),
+        overrides: Overrides::default(),
         superseded_by: None,
     };
     check(&request, include_str!("wire/request.json"));
+    let request = Request { overrides: overrides(), ..request };
+    check(&request, include_str!("wire/request_overrides.json"));
 }
 
 #[test]
@@ -173,12 +191,16 @@ fn run() {
         repo: parse("nixos-servers"),
         revision: parse("0123456789abcdef0123456789abcdef01234567"),
         git_ref: Some("refs/heads/master".into()),
+        overrides: Overrides::default(),
         hosts: [(parse("ns1"), parse("x86_64-linux"))].into(),
         excluded: vec![parse("pi4")],
         priority: Priority::Normal,
         force: false,
     };
     check(&run, include_str!("wire/run.json"));
+    let revision = run.revision.with(&overrides());
+    let overridden = RunRecord { overrides: overrides(), revision, ..run.clone() };
+    check(&overridden, include_str!("wire/run_overrides.json"));
     assert_eq!(run.key(), format!("local.{SECOND}"));
 }
 

@@ -9,7 +9,7 @@ mod difference;
 use std::{collections::BTreeMap, io, time::Duration};
 
 use proto::{
-    Built, Epoch, Failure, FailureKind, InfraKind, JobKey, LastGood, Phase, Repo,
+    Built, Epoch, Failure, FailureKind, InfraKind, JobKey, LastGood, Overrides, Phase, Repo,
     record::{PhaseTime, Progress},
 };
 use tokio::sync::{RwLock, Semaphore, mpsc, oneshot};
@@ -48,6 +48,8 @@ pub struct Task {
     pub epoch: Epoch,
     /// What to do.
     pub plan: Plan,
+    /// Inputs of the flake that are replaced.
+    pub overrides: Overrides,
     /// The host's last good build, to compare with; awaited only when there is a new one.
     pub last_good: oneshot::Receiver<LastGood>,
 }

@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
 use crate::{
-    build::{self, BuildContext, BuildEnd, Ended, Limits, Notice, Plan, Task},
+    build::{self, BuildContext, BuildEnd, Ended, Limits, Notice, Task},
     last_good,
     log_pump::{LogPump, LogSink},
     log_task::LogTask,
@@ -194,7 +194,11 @@ impl Hands {
                     delivery.abandon();
                 }
             }
-            Effect::Build { id, subject, record, plan } => self.build(id, &subject, &record, plan),
+            Effect::Build { id, subject, record, plan, overrides } => {
+                let last_good = self.last_good(&subject.job);
+                let (job, epoch) = (subject.job, record.epoch);
+                self.build(id, Task { job, epoch, plan, overrides, last_good });
+            }
             Effect::Kill(id) => {
                 if let Some(stop) = self.builds.get(&id) {
                     stop.cancel();
@@ -207,13 +211,7 @@ impl Hands {
             Effect::Bury { id, subject, record, reason } => {
                 self.bury(id, &subject, &record, reason);
             }
-            Effect::NoteGood(job, record) => {
-                let (bus, context) = (self.bus.clone(), std::sync::Arc::clone(&self.context));
-                self.tasks.spawn(async move {
-                    last_good::note(&bus, &context, &job, &record).await;
-                    Done::Nothing
-                });
-            }
+            Effect::NoteGood(job, record) => self.note_good(job, record),
             Effect::Exit => {}
         }
     }
@@ -330,6 +328,14 @@ impl Hands {
         });
     }
 
+    fn note_good(&mut self, job: JobKey, record: Box<Record>) {
+        let (bus, context) = (self.bus.clone(), std::sync::Arc::clone(&self.context));
+        self.tasks.spawn(async move {
+            last_good::note(&bus, &context, &job, &record).await;
+            Done::Nothing
+        });
+    }
+
     /// Reads the host's last good build while the next one begins. An answer that does not come
     /// costs a comparison.
     fn last_good(&mut self, job: &JobKey) -> oneshot::Receiver<LastGood> {
@@ -344,22 +350,20 @@ impl Hands {
         told
     }
 
-    fn build(&mut self, id: DeliveryId, subject: &JobSubject, record: &Record, plan: Plan) {
+    fn build(&mut self, id: DeliveryId, task: Task) {
         let stop = CancellationToken::new();
         self.builds.insert(id, stop.clone());
         let (log, lines, dropped) = LogSink::new(LOG_LINES_WAITING);
-        let (job, epoch) = (subject.job.clone(), record.epoch);
+        let (job, epoch) = (task.job.clone(), task.epoch);
         let bus = self.bus.clone();
         let source = self.context.sources.get(&job.repo);
         let keep_max = source.map_or(&Limits::DEFAULT, |source| &source.limits).log_keep_max;
-        let log_task = LogTask { bus, job: job.clone(), epoch, lines, dropped };
+        let log_task = LogTask { bus, job, epoch, lines, dropped };
         self.logs.spawn(log_task.run(LogPump::new(keep_max)));
-        let last_good = self.last_good(&job);
         let (notices, mut noticed) = mpsc::channel(1);
         let to_loop = self.notice.clone();
         let context = std::sync::Arc::clone(&self.context);
         self.tasks.spawn(async move {
-            let task = Task { job, epoch, plan, last_good };
             let building = build::build(&context, task, notices, log, stop);
             let forwarding = async {
                 while let Some(notice) = noticed.recv().await {

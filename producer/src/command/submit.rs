@@ -2,10 +2,13 @@
 //!
 //! Every step can be done again: a submit that was killed anywhere is completed by another one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bus::{Asked, Bus};
-use proto::{Class, ExitCode, Host, JobKey, Priority, Repo, Revision, RunId, RunRecord, V1};
+use proto::{
+    Class, ExitCode, Host, Input, JobKey, Override, Overrides, Priority, Repo, Revision, RunId,
+    RunRecord, TokenError, V1,
+};
 use settings::{Branch, HostGlob, Span};
 use uuid::Uuid;
 
@@ -43,6 +46,10 @@ pub(crate) struct Args {
     /// The commit, 40 hex digits
     #[arg(long, value_name = "SHA")]
     rev: Option<Revision>,
+    /// Replace an input of the flake by a commit of another repository; may be repeated. --all lists
+    /// the hosts that the flake has with its own inputs
+    #[arg(long, value_name = "NAME=REPO@SHA", value_parser = overriding)]
+    override_input: Vec<(Input, Override)>,
     /// How urgent: high, normal or low
     #[arg(long, default_value_t = Priority::Normal)]
     priority: Priority,
@@ -65,6 +72,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
         branch: args.git_ref.as_ref(),
         revision: args.rev.as_ref(),
     };
+    let overrides = overrides(&args)?;
     // Both fail at once where they can: evaluating a flake may take minutes.
     if wanted.needs_repo() {
         context.config.repo(wanted.repo)?;
@@ -72,7 +80,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
     let bus = context.connect().await?;
     let expected = expected::expected(wanted, &context.config, context.console).await?;
     refuse_unserved(&bus, expected.hosts.values()).await?;
-    let run = record(&args, expected, &bus);
+    let run = record(&args, expected, overrides, &bus);
     retried(|| bus.record_run(&run)).await?;
     announce(&run, args.wait, context)?;
     let known = ask_all(&bus, &run).await?;
@@ -104,7 +112,36 @@ async fn refuse_unserved(bus: &Bus, classes: impl Iterator<Item = &Class>) -> Re
     }
 }
 
-fn record(args: &Args, expected: Expected, bus: &Bus) -> RunRecord {
+/// One `NAME=REPO@SHA`.
+fn overriding(text: &str) -> Result<(Input, Override), String> {
+    let parts = text.split_once('=').and_then(|(name, by)| Some((name, by.split_once('@')?)));
+    let (name, (repo, commit)) = parts.ok_or("it is not NAME=REPO@SHA")?;
+    let parsed = || -> Result<_, TokenError> {
+        let (repo, revision) = (repo.parse()?, commit.parse()?);
+        Ok((name.parse()?, Override { repo, revision }))
+    };
+    parsed().map_err(|error| error.to_string())
+}
+
+/// The overrides that were asked for. A revision that names others is refused: no worker would
+/// build it.
+fn overrides(args: &Args) -> Result<Overrides, Error> {
+    let mut inputs = BTreeMap::new();
+    for (input, by) in &args.override_input {
+        if inputs.insert(input.clone(), by.clone()).is_some() {
+            return Err(Error::OverriddenTwice(input.clone()));
+        }
+    }
+    let overrides = Overrides::new(inputs).map_err(Error::Overrides)?;
+    match &args.rev {
+        Some(rev) if rev.overrides().is_some() && !rev.names(&overrides) => {
+            Err(Error::OtherOverrides(rev.clone()))
+        }
+        _ => Ok(overrides),
+    }
+}
+
+fn record(args: &Args, expected: Expected, overrides: Overrides, bus: &Bus) -> RunRecord {
     let Expected { revision, git_ref, hosts, excluded } = expected;
     RunRecord {
         v: V1,
@@ -112,8 +149,9 @@ fn record(args: &Args, expected: Expected, bus: &Bus) -> RunRecord {
         by: bus.identity().clone(),
         at: bus::clock::now(),
         repo: args.repo.clone(),
-        revision,
+        revision: revision.with(&overrides),
         git_ref,
+        overrides,
         hosts,
         excluded,
         priority: args.priority,

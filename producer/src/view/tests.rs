@@ -42,6 +42,7 @@ fn request(incarnation: u128, wishes: u128) -> Request {
         wanted_by: (0..wishes).map(wish).collect::<BTreeMap<_, _>>(),
         force: false,
         avoid_worker: None,
+        overrides: proto::Overrides::default(),
         superseded_by: None,
     }
 }
@@ -67,7 +68,17 @@ pub(crate) fn running() -> State {
 
 pub(crate) fn finished(outcome: Outcome) -> Finished {
     let (worker, signature, phases) = (Some(worker()), None, Vec::new());
-    Finished { outcome, at: STORED, worker, queue_ms: 1500, build_ms: 62_000, phases, signature }
+    let overrides = proto::Overrides::default();
+    Finished {
+        outcome,
+        at: STORED,
+        worker,
+        queue_ms: 1500,
+        build_ms: 62_000,
+        phases,
+        overrides,
+        signature,
+    }
 }
 
 pub(crate) fn built(reused: bool) -> Outcome {

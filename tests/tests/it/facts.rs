@@ -212,6 +212,7 @@ async fn fact_9_a_denied_publish_is_silence_which_the_bus_explains() {
         wanted_by: std::collections::BTreeMap::default(),
         force: false,
         avoid_worker: None,
+        overrides: proto::Overrides::default(),
         superseded_by: None,
     };
 

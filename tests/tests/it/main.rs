@@ -17,6 +17,7 @@ mod interruptions;
 mod last_good;
 mod limits;
 mod logs;
+mod overriding;
 mod pulling;
 mod second_opinions;
 mod sharing;

@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::{BuildContext, BuildEnd, Ended, Limits, Notice, Plan, Source, Task, halted, notify};
 use crate::{
     log_pump::LogSink,
-    mirror::{Commit, Git},
+    mirror::{Commit, Git, Mirror},
     nix::{
         classify::{self, RealiseEnd},
-        command::StorePath,
+        command::{Pinned, StorePath},
         evaluate::{Said, call, evaluate},
         process::{Guard, Invocation},
         realise::realise,
@@ -26,6 +26,12 @@ const STORE_CALL_WALL: Duration = Duration::from_secs(15 * 60);
 const EVALUATIONS_MAX: usize = 2;
 /// Paths in one command line: 1000 of at most 250 bytes stay far below the kernel's 2 MiB.
 const PATHS_PER_CALL: usize = 1000;
+
+/// What is built, and whose generation it becomes.
+struct Checkout {
+    flake: Pinned,
+    branch: String,
+}
 
 /// An attempt under way.
 pub(super) struct Attempt<'a> {
@@ -68,13 +74,8 @@ impl<'a> Attempt<'a> {
         let Some(Source { mirror, limits }) = ctx.sources.get(&job.repo) else {
             return refuse(format!("this worker's config has no [repos.{}]", job.repo));
         };
-        if job.revision.overrides().is_some() {
-            return refuse("this worker cannot override flake inputs".to_owned());
-        }
         self.enter(Phase::Fetch).await;
-        let (supervisor, nix) = (&ctx.supervisor, &ctx.nix);
-        let git = Git { supervisor, nix, stop: &self.stop, log: &self.log };
-        let commit = mirror.obtain(&git, &job.revision).await?;
+        let commit = self.fetch(mirror).await?;
         let links = ctx.roots.in_use(&job, self.task.epoch);
         let links = links.map_err(|error| io_failed("make room for roots", &error))?;
         let built = match self.reusable(&links).await? {
@@ -84,6 +85,30 @@ impl<'a> Attempt<'a> {
         self.enter(Phase::Root).await;
         self.root(&commit, &built.out_path).await?;
         Ok(built)
+    }
+
+    /// Makes sure that the commit, and those that take the place of its inputs, are here and may be
+    /// built: each by the allowed branches of its own repository.
+    async fn fetch(&self, mirror: &Mirror) -> Result<Checkout, BuildEnd> {
+        let (supervisor, nix) = (&self.ctx.supervisor, &self.ctx.nix);
+        let git = Git { supervisor, nix, stop: &self.stop, log: &self.log };
+        let Commit { flake, mut branch } = mirror.obtain(&git, &self.task.job.revision).await?;
+        let mut overrides = Vec::new();
+        for (input, by) in self.task.overrides.iter() {
+            let Some(source) = self.ctx.sources.get(&by.repo) else {
+                let message = format!("this worker's config has no [repos.{}]", by.repo);
+                return Err(infra(InfraKind::Refused, message));
+            };
+            let commit = source.mirror.obtain(&git, &by.revision).await?;
+            self.log.say(format!("input {input} is {} at {}", by.repo, by.revision.short()));
+            overrides.push((input.clone(), commit.flake));
+        }
+        if !overrides.is_empty() {
+            // What was never on the branch must not take the place of its generations. No branch
+            // has a '~' in its name.
+            branch.push_str("~overridden");
+        }
+        Ok(Checkout { flake: Pinned { flake, overrides }, branch })
     }
 
     /// The earlier result, if it is asked for and still valid; then `links` hold it.
@@ -104,7 +129,7 @@ impl<'a> Attempt<'a> {
     /// Made anew: beside others, and alone if there is not memory enough for that.
     async fn made(
         &mut self,
-        commit: &Commit,
+        commit: &Checkout,
         links: &InUse,
         limits: &Limits,
     ) -> Result<Built, BuildEnd> {
@@ -125,7 +150,7 @@ impl<'a> Attempt<'a> {
 
     async fn evaluate_and_build(
         &mut self,
-        commit: &Commit,
+        commit: &Checkout,
         links: &InUse,
         limits: &Limits,
     ) -> Result<Built, BuildEnd> {
@@ -212,7 +237,7 @@ impl<'a> Attempt<'a> {
         Ok(sum)
     }
 
-    async fn root(&self, commit: &Commit, out_path: &str) -> Result<(), BuildEnd> {
+    async fn root(&self, commit: &Checkout, out_path: &str) -> Result<(), BuildEnd> {
         let Some(out) = StorePath::parse(out_path) else {
             return Err(infra(InfraKind::Unclassified, format!("{out_path} is no store path")));
         };

@@ -49,6 +49,7 @@ struct Pool {
     state: tempfile::TempDir,
     ctx: Arc<BuildContext>,
     rev: Revision,
+    overrides: Overrides,
     last_good: Option<LastGood>,
     stop: CancellationToken,
 }
@@ -73,19 +74,21 @@ impl Pool {
         let config = Config::parse(&text, Path::new("worker.toml")).expect("a config");
         let ctx = Arc::new(BuildContext::new(&config, with_nix()).expect("a context"));
         let last_good = None;
-        Self { upstream, state, ctx, rev, last_good, stop: CancellationToken::new() }
+        let overrides = Overrides::default();
+        Self { upstream, state, ctx, rev, overrides, last_good, stop: CancellationToken::new() }
     }
 
     async fn build(&self, host: &str, plan: Plan) -> Seen {
         let host: Host = host.parse().expect("a host");
         let repo = "r".parse().expect("a repo");
-        let job = JobKey { repo, revision: self.rev.clone(), host };
+        let overrides = self.overrides.clone();
+        let job = JobKey { repo, revision: self.rev.with(&overrides), host };
         let (tell, last_good) = oneshot::channel();
         match self.last_good.clone() {
             Some(good) => tell.send(good).expect("a listener"),
             None => drop(tell),
         }
-        let task = Task { job, epoch: Epoch(7), plan, last_good };
+        let task = Task { job, epoch: Epoch(7), plan, overrides, last_good };
         let (notices, mut heard) = mpsc::channel(1000);
         let (log, mut lines, _) = LogSink::new(100_000);
         let ended = build(&self.ctx, task, notices, log, self.stop.clone()).await;

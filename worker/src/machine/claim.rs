@@ -138,7 +138,9 @@ fn out_of_attempts(record: &Record) -> Outcome {
 
 /// What was built once need not be built again: its path is checked and rooted.
 fn plan(record: Option<&Record>, request: &Request) -> Plan {
-    match record.and_then(Record::outcome) {
+    // Another's overrides may have the same digest.
+    let same = record.filter(|it| it.overrides() == Some(&request.overrides));
+    match same.and_then(Record::outcome) {
         Some(Outcome::Built(built)) if !request.force => Plan::Reuse(built.clone()),
         _ => Plan::Full { force: request.force },
     }

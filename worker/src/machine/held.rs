@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bus::Entry;
 use proto::{
-    Finished, Outcome, Phase, Record, Request, Running, State,
+    Finished, Outcome, Overrides, Phase, Record, Request, Running, State,
     event::What,
     record::{AttemptEnd, PhaseTime},
 };
@@ -29,6 +29,7 @@ pub(super) struct Held {
     /// As last known.
     revision: u64,
     running: Running,
+    overrides: Overrides,
     queued: Duration,
     since: Duration,
     /// By my own clock, from before the last successful write: never later than the server's.
@@ -49,6 +50,8 @@ pub(super) struct Won {
     pub(super) revision: u64,
     /// How long its message was in the queue.
     pub(super) queued: Duration,
+    /// The inputs that are replaced.
+    pub(super) overrides: Overrides,
     /// When the claim was sent.
     pub(super) sent: Duration,
 }
@@ -103,6 +106,7 @@ impl Held {
             revision: won.revision,
             running,
             queued: won.queued,
+            overrides: won.overrides,
             since: now,
             lease_until: won.sent + ctx.settings.lease,
             next_beat: now + ctx.settings.beat(),
@@ -457,6 +461,7 @@ impl Held {
             build_ms: proto::time::millis(ctx.now.mono.saturating_sub(self.since)),
             phases,
             signature: None,
+            overrides: self.overrides.clone(),
         })
     }
 }

@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use bus::Entry;
-use proto::{JobKey, Outcome, Record, Request, Timestamp, event::What, subject::JobSubject};
+use proto::{
+    JobKey, Outcome, Overrides, Record, Request, Timestamp, event::What, subject::JobSubject,
+};
 
 use crate::build::{Ended, Notice, Plan};
 
@@ -132,6 +134,8 @@ pub enum Effect {
         record: Box<Record>,
         /// How.
         plan: Plan,
+        /// With these inputs replaced.
+        overrides: Overrides,
     },
     /// Stop the build; `Ended` follows when nothing of it is left.
     Kill(DeliveryId),

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use bus::Entry;
-use proto::{Finished, Outcome, Record, Request, event::What, record, subject::JobSubject};
+use proto::{
+    Finished, Outcome, Overrides, Record, Request, event::What, record, subject::JobSubject,
+};
 
 use super::{
     Settings,
@@ -54,6 +56,7 @@ pub(super) enum Stage {
 pub(super) struct Claim {
     record: Box<Record>,
     plan: Plan,
+    overrides: Overrides,
     /// When it was sent: its lease is counted from here, which is never later than the server's
     /// own timestamp.
     sent: Duration,
@@ -282,7 +285,11 @@ impl Job {
             avoid_max: settings.avoid_max,
         };
         let incarnation = self.subject.incarnation;
-        let poison = self.delivered.poison.as_deref();
+        let overrides = request.value.as_ref().map(|it| it.overrides.clone()).unwrap_or_default();
+        let poison = self.delivered.poison.as_deref().or_else(|| {
+            let names = self.subject.job.revision.names(&overrides);
+            (!names).then_some("its revision is not that of the request's input overrides")
+        });
         match claim::decide(record, request, incarnation, poison, &claimer) {
             // Whoever wrote its end may have died before the dead letter was stored.
             Decision::Stale | Decision::Finished => {
@@ -294,7 +301,7 @@ impl Job {
             }
             Decision::Later(delay) => self.nak(delay, ctx),
             Decision::Close(outcome) => {
-                let finished = unclaimed(outcome, ctx.now);
+                let finished = unclaimed(outcome, ctx.now, overrides);
                 let closed = Record::closed(record.value.as_ref(), incarnation, finished);
                 self.write(&closed, record.revision, ctx);
                 self.stage = Stage::Closing { record: Box::new(closed) };
@@ -302,9 +309,7 @@ impl Job {
             // Told to stop while reading: another worker takes it, at once.
             Decision::Claim(_) if ctx.draining => self.nak(Duration::ZERO, ctx),
             // Another worker may have it in its config.
-            Decision::Claim(_) if !settings.repos.contains(&self.subject.job.repo) => {
-                self.nak(ELSEWHERE, ctx);
-            }
+            Decision::Claim(_) if !self.has_repos(&overrides, settings) => self.nak(ELSEWHERE, ctx),
             Decision::Claim(_) if ctx.rival => self.nak(RACE_LOST, ctx),
             Decision::Claim(plan) => {
                 let by = record::Claimer {
@@ -316,9 +321,15 @@ impl Job {
                 let claimed = Record::claimed(record.value.as_ref(), incarnation, &by);
                 self.write(&claimed, record.revision, ctx);
                 let (record, sent) = (Box::new(claimed), ctx.now.mono);
-                self.stage = Stage::Claiming(Claim { record, plan, sent });
+                self.stage = Stage::Claiming(Claim { record, plan, overrides, sent });
             }
         }
+    }
+
+    /// It knows all repositories that the job needs.
+    fn has_repos(&self, overrides: &Overrides, settings: &Settings) -> bool {
+        let overriding = overrides.iter().map(|(_, by)| &by.repo);
+        overriding.chain([&self.subject.job.repo]).all(|repo| settings.repos.contains(repo))
     }
 
     /// A claim whose answer was lost: it stands if the record is mine.
@@ -339,17 +350,17 @@ impl Job {
     }
 
     fn hold(&mut self, claim: Claim, revision: u64, ctx: &mut Context<'_>) {
-        let Claim { record, plan, sent } = claim;
+        let Claim { record, plan, overrides, sent } = claim;
         let Some(running) = record.running().cloned() else { return };
         ctx.out.push(Effect::told(&self.subject, &record, What::Claimed));
         let queued = ctx.now.server.since(self.delivered.published);
-        let won = Won { revision, queued, sent };
+        let won = Won { revision, queued, sent, overrides: overrides.clone() };
         let mut held = Box::new(Held::new(*record.clone(), running, won, ctx));
         if ctx.draining {
             held.hand_back(self, ctx);
         } else {
             let subject = self.subject.clone();
-            ctx.out.push(Effect::Build { id: self.id, subject, record, plan });
+            ctx.out.push(Effect::Build { id: self.id, subject, record, plan, overrides });
         }
         self.stage = Stage::Held(held);
     }
@@ -387,7 +398,7 @@ fn bury(id: DeliveryId, subject: &JobSubject, record: &Record) -> Option<Effect>
     Some(Effect::Bury { id, subject, record, reason })
 }
 
-fn unclaimed(outcome: Outcome, now: Now) -> Finished {
+fn unclaimed(outcome: Outcome, now: Now, overrides: Overrides) -> Finished {
     Finished {
         outcome,
         at: now.local,
@@ -395,6 +406,7 @@ fn unclaimed(outcome: Outcome, now: Now) -> Finished {
         queue_ms: 0,
         build_ms: 0,
         phases: Vec::new(),
+        overrides,
         signature: None,
     }
 }

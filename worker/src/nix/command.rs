@@ -5,7 +5,7 @@
 
 use std::{ffi::OsString, fmt, os::unix::ffi::OsStrExt, path::Path, path::PathBuf};
 
-use proto::Host;
+use proto::{Host, Input};
 
 use crate::nix::process::Invocation;
 
@@ -28,6 +28,15 @@ pub struct FlakeRef {
     pub git_ref: String,
     /// 40 hex digits.
     pub commit: String,
+}
+
+/// A flake with some of its inputs replaced by other flakes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// The flake.
+    pub flake: FlakeRef,
+    /// Its inputs that are replaced, and by what.
+    pub overrides: Vec<(Input, FlakeRef)>,
 }
 
 /// A path directly in the store, e.g. `/nix/store/<hash>-name`.
@@ -56,18 +65,23 @@ const NAME_CHARS_MAX: usize = 211;
 
 impl Nix {
     /// The derivation of a host.
-    pub fn eval_drv_path(&self, flake: &FlakeRef, host: &Host) -> Invocation {
+    pub fn eval_drv_path(&self, of: &Pinned, host: &Host) -> Invocation {
         let attr = "config.system.build.toplevel.drvPath";
-        let installable = format!("{flake}#nixosConfigurations.\"{host}\".{attr}");
-        self.nix_call(&["eval"], ["--raw", &installable])
+        let installable = format!("{}#nixosConfigurations.\"{host}\".{attr}", of.flake);
+        self.flake_call(&["eval"], of, ["--raw", &installable])
     }
 
     /// Whether the flake has the host at all: `true` or `false`. Nix's own "does not provide
     /// attribute" may as well mean a host without a toplevel.
-    pub fn eval_has_host(&self, flake: &FlakeRef, host: &Host) -> Invocation {
-        let installable = format!("{flake}#nixosConfigurations");
+    pub fn eval_has_host(&self, of: &Pinned, host: &Host) -> Invocation {
+        let installable = format!("{}#nixosConfigurations", of.flake);
         let apply = format!("c: c ? \"{host}\"");
-        self.nix_call(&["eval"], ["--json", &installable, "--apply", &apply])
+        self.flake_call(&["eval"], of, ["--json", &installable, "--apply", &apply])
+    }
+
+    /// What the flake's inputs resolve to, overrides included, as JSON.
+    pub fn flake_metadata(&self, of: &Pinned) -> Invocation {
+        self.flake_call(&["flake", "metadata"], of, ["--json", &of.flake.to_string()])
     }
 
     /// Builds a derivation and roots its output.
@@ -127,6 +141,23 @@ impl Nix {
         call.env.push(("GIT_ASKPASS", OsString::new()));
         call.env.push(("SSH_ASKPASS", OsString::new()));
         call
+    }
+
+    fn flake_call<'a>(
+        &self,
+        subcommand: &[&'a str],
+        of: &Pinned,
+        args: impl IntoIterator<Item = &'a str>,
+    ) -> Invocation {
+        let mut call = self.nix_call(subcommand, args);
+        for (input, by) in &of.overrides {
+            call = call.arg("--override-input").arg(input.as_str()).arg(by.to_string());
+        }
+        // Only with overrides: a lock file that does not fit by itself stays the flake's error.
+        match of.overrides.is_empty() {
+            true => call,
+            false => call.arg("--no-write-lock-file"),
+        }
     }
 
     fn nix_call<'a>(
@@ -252,7 +283,9 @@ mod tests {
             git_ref: "refs/heads/a&b#c".into(),
             commit: "0".repeat(40),
         };
-        let call = nix().eval_drv_path(&flake, &"web".parse().expect("a host"));
+        let mut flake = Pinned { flake, overrides: Vec::new() };
+        let host = "web".parse().expect("a host");
+        let call = nix().eval_drv_path(&flake, &host);
         let words = words(&call);
         assert!(words.starts_with("nix eval "), "{words}");
         assert!(words.contains(" --no-accept-flake-config "), "{words}");
@@ -263,8 +296,16 @@ mod tests {
             "0".repeat(40)
         );
         assert!(words.ends_with(&installable), "{words}");
+        assert!(!words.contains("lock-file"), "{words}");
         assert!(call.env.contains(&("HOME", "/state/home".into())));
         assert!(call.env.contains(&("NIX_REMOTE", "local?root=/x".into())));
+        let by = FlakeRef { commit: "1".repeat(40), ..flake.flake.clone() };
+        flake.overrides.push(("servers".parse().expect("an input"), by.clone()));
+        for call in [nix().eval_drv_path(&flake, &host), nix().eval_has_host(&flake, &host)] {
+            let words = self::words(&call);
+            let overridden = format!(" --override-input servers {by} --no-write-lock-file");
+            assert!(words.ends_with(&overridden), "{words}");
+        }
     }
 
     #[test]

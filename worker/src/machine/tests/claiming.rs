@@ -152,6 +152,13 @@ fn what_was_built_once_is_reused_unless_forced() {
     let mut forced = wanted();
     forced.value.as_mut().expect("a request").force = true;
     assert_eq!(met(&before, &forced, 1), Decision::Claim(Plan::Full { force: true }));
+    // Not with other overrides, whatever their digest.
+    let mut overridden = wanted();
+    overridden.value.as_mut().expect("a request").overrides = serde_json::from_str(
+        r#"{"a":{"repo":"r","revision":"0123456789abcdef0123456789abcdef01234567"}}"#,
+    )
+    .expect("overrides");
+    assert_eq!(met(&before, &overridden, 1), Decision::Claim(Plan::Full { force: false }));
     let broken = entry(finished(&claimed(None, incarnation(9), 2), failed()), 4, 0);
     assert_eq!(met(&broken, &wanted(), 1), Decision::Claim(Plan::Full { force: false }));
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bus::Entry;
 use proto::{
-    Built, Class, Epoch, Incarnation, Instance, JobKey, Outcome, Priority, Record, Request, RunId,
-    Timestamp, V1, Wish, record,
+    Built, Class, Epoch, Incarnation, Instance, JobKey, Outcome, Overrides, Priority, Record,
+    Request, RunId, Timestamp, V1, Wish, record,
     record::{Finished, Running, State},
     subject::JobSubject,
 };
@@ -89,6 +89,7 @@ pub(super) fn request(of: Incarnation, wishes: usize) -> Request {
         wanted_by: runs.collect(),
         force: false,
         avoid_worker: None,
+        overrides: Overrides::default(),
         superseded_by: None,
     }
 }
@@ -113,7 +114,17 @@ pub(super) fn finished(record: &Record, outcome: Outcome) -> Record {
     let at = Timestamp(START);
     let (queue_ms, build_ms, phases) = (0, 0, Vec::new());
     let (worker, signature) = (None, None);
-    record.finished(Finished { outcome, at, worker, queue_ms, build_ms, phases, signature })
+    let overrides = Overrides::default();
+    record.finished(Finished {
+        outcome,
+        at,
+        worker,
+        queue_ms,
+        build_ms,
+        phases,
+        overrides,
+        signature,
+    })
 }
 
 pub(super) fn built() -> Built {

@@ -2,7 +2,7 @@
 //! with a crash possible at each; and the sweep, which is `bus::sweep`'s.
 
 use proto::{
-    Identity, Incarnation, Priority, Record, Request, RunId, Timestamp, Wish,
+    Identity, Incarnation, Overrides, Priority, Record, Request, RunId, Timestamp, Wish,
     request::{Answer, Ask, ask},
 };
 use uuid::Uuid;
@@ -63,7 +63,8 @@ impl World {
                 let wish = Wish { priority, by: Identity::local(), at: Timestamp(1) };
                 let avoid_worker = avoid.map(|number| worker_name(number).parse().expect("a name"));
                 let class = tests::class();
-                Task::Ask(Ask { run, wish, class, force, retry, avoid_worker })
+                let overrides = Overrides::default();
+                Task::Ask(Ask { run, wish, class, force, retry, avoid_worker, overrides })
             }
             What::Withdraw { superseded_by } => {
                 let superseded_by = superseded_by.map(|it| RunId(Uuid::from_u128(it)));
@@ -217,7 +218,7 @@ impl World {
             }
         };
         match ask(request.value.as_ref(), record.as_ref(), &asked, errand.fresh) {
-            Answer::FromRecord => None,
+            Answer::FromRecord | Answer::Clash => None,
             Answer::Stands(of) => Some(self.publish(number, errand, asked.wish.priority, of)),
             Answer::Write(new) => {
                 let by = Author::Asks(asked.run);
