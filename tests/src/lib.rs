@@ -7,6 +7,7 @@
 
 pub mod disk;
 pub mod flake;
+pub mod forge;
 pub mod nats;
 pub mod nix_daemon;
 pub mod nix_store;
@@ -19,6 +20,7 @@ pub mod tap;
 
 pub use disk::SmallDisk;
 pub use flake::Flake;
+pub use forge::MockForge;
 pub use nats::NatsServer;
 pub use nix_daemon::NixDaemon;
 pub use nix_store::NixStore;

@@ -8,6 +8,7 @@ mod chaos;
 mod daemon;
 mod facts;
 mod finishing;
+mod forge_client;
 mod fuzz;
 mod gate_checks;
 mod harness;
