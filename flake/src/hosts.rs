@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proto::{Host, Revision};
+use proto::{Host, Input, Revision};
 use settings::RepoUrl;
 use tokio::process::Command;
 
@@ -48,6 +48,8 @@ pub struct Flake<'a> {
     pub revision: &'a Revision,
     /// How git logs in there, and at the inputs.
     pub access: &'a Access,
+    /// Inputs that are replaced, and the flakes that take their place.
+    pub overrides: &'a [(Input, String)],
 }
 
 /// For the names, and for the systems of all hosts together: fetching nixpkgs over a slow line and
@@ -120,8 +122,13 @@ impl Flake<'_> {
         serde_json::from_slice(&json).map_err(FlakeError::Answer)
     }
 
+    /// As Nix names it.
+    pub fn reference(&self) -> String {
+        flake_url(self.url, self.git_ref, self.revision)
+    }
+
     async fn eval(&self, function: &str) -> Result<Vec<u8>, FlakeError> {
-        let url = flake_url(self.url, self.git_ref, self.revision);
+        let url = self.reference();
         let mut command = Command::new("nix");
         command
             .args(["--extra-experimental-features", "nix-command flakes"])
@@ -129,6 +136,12 @@ impl Flake<'_> {
             .args(["--option", "allow-import-from-derivation", "false"])
             .arg(format!("{url}#nixosConfigurations"))
             .args(["--apply", function]);
+        for (input, by) in self.overrides {
+            command.args(["--override-input", input.as_str(), by]);
+        }
+        if !self.overrides.is_empty() {
+            command.arg("--no-write-lock-file");
+        }
         git::unattended(&mut command, self.access);
         let done = process::finished("nix", &mut command, EVAL_MAX)
             .await

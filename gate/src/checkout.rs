@@ -296,7 +296,7 @@ impl Held {
     /// As a flake.
     pub(crate) fn flake(&self) -> Flake<'_> {
         let Self { url, git_ref, revision, access } = self;
-        Flake { url, git_ref, revision, access }
+        Flake { url, git_ref, revision, access, overrides: &[] }
     }
 }
 

@@ -8,12 +8,17 @@ use std::{
 };
 
 use bus::PublicKey;
-use proto::{Identity, Repo};
+use proto::{Identity, Input, Repo};
 use serde::Deserialize;
 use settings::{NatsTable, RepoTable, Span};
 
 use crate::{
-    checkout::Author, error::Error, forge::ForgeConfig, plan::Rules, policy::Policy,
+    checkout::Author,
+    error::Error,
+    forge::{self, ForgeConfig},
+    plan::Rules,
+    policy::Policy,
+    report::{Site, scrub::Scrub},
     update::OnBrokenInput,
 };
 
@@ -60,7 +65,7 @@ pub(crate) struct ExternalTable {
     /// The repository, as `[repos.<name>]` names it; it is tried at its `default_ref`.
     pub(crate) repo: Repo,
     /// Its input that is overridden with the candidate.
-    pub(crate) input: String,
+    pub(crate) input: Input,
     /// A failure of it keeps the candidate from landing.
     #[serde(default = "yes")]
     pub(crate) required: bool,
@@ -121,9 +126,6 @@ pub enum GateTableError {
     /// No such repository.
     #[error("[[gate.external]] repo {0} is not in [repos]; add [repos.{0}] with its url")]
     External(Repo),
-    /// Nix would read it as something else.
-    #[error("[[gate.external]] input {0:?} is no input name; expected one such as \"servers\"")]
-    Input(String),
 }
 
 /// Four renewals fit, and a runner that was killed does not keep the branch for long.
@@ -168,10 +170,6 @@ impl TryFrom<RawConfig> for Config {
         for external in &gate.external {
             if !raw.repos.contains_key(&external.repo) {
                 return Err(GateTableError::External(external.repo.clone()));
-            }
-            // Host names obey the same rules, and nothing else is needed of an input's name.
-            if external.input.parse::<proto::Host>().is_err() {
-                return Err(GateTableError::Input(external.input.clone()));
             }
         }
         let name = gate.author_name.unwrap_or_else(|| "nix-build-pool gate".to_owned());
@@ -232,6 +230,26 @@ impl Config {
         })
     }
 
+    /// A repository that `[[gate.external]]` names.
+    pub(crate) fn repo_table(&self, external: &Repo) -> &RepoTable {
+        self.repos.get(external).expect("each external repo was looked up when the file was read")
+    }
+
+    /// What reports say of the config. Passwords that the config leads to are taken out of them.
+    pub(crate) fn site(&self, user: Option<&str>, token: Option<&forge::Token>) -> Site {
+        let files = self.repos.values().filter_map(|table| table.git_credentials_file.as_ref());
+        let mut secrets: Vec<String> = files.flat_map(|file| passwords(file)).collect();
+        secrets.extend(token.map(forge::Token::secret).map(str::to_owned));
+        let web = self.forge.as_ref().map(|forge| format!("{}{}", forge.url.root(), forge.repo));
+        Site {
+            urls: self.repos.iter().map(|(repo, it)| (repo.clone(), it.url.clone())).collect(),
+            web,
+            user: user.map(str::to_owned),
+            policy: self.rules.policy,
+            scrub: Scrub::new(secrets.iter().map(String::as_str)),
+        }
+    }
+
     /// Whether `[forge]` is about this repository: its URL ends in the name that it has there.
     pub(crate) fn on_forge(&self, repo: &Repo) -> bool {
         let (Some(table), Some(forge)) = (self.repos.get(repo), &self.forge) else { return false };
@@ -246,6 +264,29 @@ impl Config {
             None => "no config file was given (--config, NBP_CONFIG), which".to_owned(),
         }
     }
+}
+
+/// The passwords in a file of git's `credential-store`, as written and decoded. One that cannot be
+/// read is told by git, which needs it.
+fn passwords(file: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| line.split_once("://"));
+    let users = lines.filter_map(|(_, rest)| rest.rsplit_once('@'));
+    let secrets = users.filter_map(|(user, _)| user.split_once(':'));
+    secrets.flat_map(|(_, secret)| [secret.to_owned(), decoded(secret)]).collect()
+}
+
+/// Without percent signs.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| *first == b'%');
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -283,6 +324,15 @@ mod tests {
     }
 
     #[test]
+    fn passwords_are_found_in_a_credentials_file_in_both_forms() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let text = "https://me:p%40ss%2fword@git.example.org\n# x\nhttps://nobody@example.org\n";
+        std::fs::write(file.path(), text).expect("a writable file");
+        assert_eq!(passwords(file.path()), ["p%40ss%2fword", "p@ss/word"]);
+        assert_eq!(passwords(Path::new("/nowhere")), Vec::<String>::new());
+    }
+
+    #[test]
     fn a_table_that_cannot_be_used_says_so() {
         let gate = |line: &str| config(&format!("[gate]\n{line}")).expect_err("refused");
         assert_eq!(gate("branch_prefix = \"-x\""), GateTableError::Prefix("-x".into()));
@@ -292,8 +342,10 @@ mod tests {
         let external = "[[gate.external]]\nrepo = \"x\"\ninput = \"servers\"";
         let unknown = config(external).expect_err("no such repo");
         assert_eq!(unknown, GateTableError::External("x".parse().expect("a repo")));
-        let bad = "[repos.x]\nurl = \"/x\"\n[[gate.external]]\nrepo = \"x\"\ninput = \"--eval\"";
-        assert_eq!(config(bad).expect_err("no input"), GateTableError::Input("--eval".into()));
+        let bad = "[[gate.external]]\nrepo = \"x\"\ninput = \"--eval\"";
+        let error =
+            settings::parse::<RawConfig>(bad, Path::new("gate.toml")).expect_err("no input");
+        assert!(error.to_string().contains("input name"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the commands that land have in common: a repository with its clone, forge and lease, and a
 //! run driven to its end there.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bus::Bus;
 use flake::{Access, Token};
@@ -89,10 +89,11 @@ pub(crate) async fn drive(
     if let Some(pause) = pause {
         ground.console.say(&format!("the run waits: {}", pause.words()));
     }
-    let text = match json {
-        true => crate::told::json(&run),
-        false => crate::told::text(&run),
+    let details = match run.stage.ended() {
+        Some(End::Refused { refused, .. }) => ground.known(refused).await,
+        _ => BTreeMap::new(),
     };
+    let text = crate::told::ended(&run, &details, &ground.site(None), json);
     ground.console.data(&text)?;
     Ok(match (run.stage.ended(), pause) {
         (Some(end), _) => exit_code(end),

@@ -15,6 +15,7 @@ mod error;
 pub mod forge;
 mod landing;
 mod lease;
+mod lock;
 mod plan;
 mod policy;
 mod pool;
@@ -42,6 +43,6 @@ pub async fn run(cli: Cli, console: &Console) -> Result<ExitCode, Error> {
         Command::Check(args) => command::check::run(args, &bus, &config, json).await,
         Command::Run(args) => command::run::run(args, &bus, &config, console, json).await,
         Command::Resume(args) => command::resume::run(args, &bus, &config, console, json).await,
-        Command::Status(args) => command::status::run(args, &bus, console, json).await,
+        Command::Status(args) => command::status::run(args, &bus, &config, console, json).await,
     }
 }

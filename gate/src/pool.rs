@@ -190,6 +190,10 @@ impl Pool<'_> {
             let withdrawn = request.is_some_and(|request| !request.wanted());
             return withdrawn.then(|| nothing(HostStanding::Undecided, "cancelled", required));
         };
+        if finished.overrides != required.overrides {
+            // Two sets of overrides can share a digest, and with it a key.
+            return Some(nothing(HostStanding::Undecided, "other-overrides", required));
+        }
         let result = result(record, finished, required);
         let trusted = match self.trusted {
             Some(trusted) => bus::signature::verify(&required.job, record, trusted).objection(),

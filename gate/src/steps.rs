@@ -22,10 +22,11 @@ use crate::{
     cache::CacheError,
     checkout::{Checkout, CheckoutError, Commit},
     config::Config,
-    forge::{self, Client, Forge as _, Status, StatusState},
+    forge::{self, Client, Forge as _},
     lease::Held,
     plan::Event,
     pool::Pool,
+    report::status::Status,
     update::UpdateError,
 };
 
@@ -188,8 +189,9 @@ impl Ground<'_> {
 
     /// Marks a commit on the forge. The verdict never depends on it, so a forge that fails here
     /// stops nothing.
-    async fn mark(&self, commit: &Revision, state: StatusState, description: &str) {
-        let status = Status { state, context: STATUS, description, target_url: None };
+    async fn mark(&self, commit: &Revision, Status { state, description }: Status) {
+        let status =
+            forge::Status { state, context: STATUS, description: &description, target_url: None };
         if let Err(error) = self.forge.set_status(commit, status).await {
             self.console.say(&format!("the commit status was not set: {error}"));
         }

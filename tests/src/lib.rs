@@ -17,6 +17,7 @@ pub mod process;
 pub mod repo;
 pub mod scratch;
 pub mod tap;
+pub mod updates;
 
 pub use disk::SmallDisk;
 pub use flake::Flake;
@@ -30,3 +31,4 @@ pub use process::{Output, Spawned};
 pub use repo::Repo;
 pub use scratch::scratch;
 pub use tap::Tap;
+pub use updates::Updates;

@@ -170,6 +170,21 @@ impl Pool {
         command
     }
 
+    /// A program with a config of its own, which says where the broker is already.
+    pub fn client_with(&self, program: &str, tables: &str) -> Command {
+        let text = format!("[nats]\nurl = \"{}\"\n\n{tables}", self.nats.url());
+        let config = self.config(&format!("{program}-{}", fastrand::u64(..)), &text);
+        let mut command = self.program(program, &self.store);
+        command.arg("--config").arg(config);
+        command
+    }
+
+    /// Starts a program of [`Pool::client_with`] beside the test.
+    #[track_caller]
+    pub fn spawn(&self, name: &str, command: &mut Command) -> Spawned {
+        Spawned::start(name, command, self.dir.path())
+    }
+
     /// All results in the bucket: job key to record.
     #[track_caller]
     pub fn results(&self) -> BTreeMap<String, Value> {

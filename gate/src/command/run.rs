@@ -19,6 +19,7 @@ use crate::{
     lease::Held,
     plan::Event,
     steps::Ground,
+    told,
 };
 
 #[derive(Debug, clap::Args)]
@@ -133,9 +134,10 @@ async fn dry(ground: &Ground<'_>, run: GateRun, json: bool) -> Result<ExitCode, 
         };
         run = crate::plan::advance(run, event, ground.config.rules);
     }
+    let site = ground.site(None);
     let text = match json {
-        true => crate::told::json(&run),
-        false => crate::told::plan(&run),
+        true => told::plan_json(&run, &site),
+        false => told::plan(&run, &site),
     };
     ground.console.data(&text)?;
     Ok(run.stage.ended().map_or(ExitCode::Done, landing::exit_code))

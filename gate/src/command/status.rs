@@ -6,6 +6,7 @@ use proto::{ExitCode, Repo, subject};
 
 use crate::{
     command::resume::newest_runs,
+    config::Config,
     error::Error,
     lease::live,
     told::{self, Standing},
@@ -21,6 +22,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(
     args: Args,
     bus: &Bus,
+    config: &Config,
     console: &Console,
     json: bool,
 ) -> Result<ExitCode, Error> {
@@ -35,9 +37,10 @@ pub(crate) async fn run(
         let holder = live(&lease, now).map(|(holder, _)| holder);
         found.push(Standing { run, holder });
     }
+    let site = config.site(None, None);
     let text = match json {
-        true => told::standings_json(&found),
-        false => told::standings(&found),
+        true => told::standings_json(&found, &site),
+        false => told::standings(&found, &site),
     };
     console.data(&text)?;
     Ok(ExitCode::Done)

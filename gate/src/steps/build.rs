@@ -12,6 +12,7 @@ use crate::{
     cache,
     checkout::full,
     plan::{Event, Look},
+    report::status::Status,
 };
 
 impl Ground<'_> {
@@ -21,6 +22,8 @@ impl Ground<'_> {
         for record in &asked {
             self.pool().ask(record).await?;
         }
+        let pending = Status::pending(0, trial.required.len());
+        self.mark(&trial.candidate.revision, pending).await;
         let looks = self.pool().follow(&trial.required, of(&asked)).await?;
         self.ended(looks).await
     }
@@ -93,7 +96,8 @@ impl Ground<'_> {
         for external in &trial.external {
             let (revision, git_ref) = (external.revision.clone(), external.git_ref.clone());
             let record = self.record(run, revision, git_ref, &of_repo(&external.repo));
-            runs.push(RunRecord { run: external.run, repo: external.repo.clone(), ..record });
+            let (repo, overrides) = (external.repo.clone(), external.overrides.clone());
+            runs.push(RunRecord { run: external.run, repo, overrides, ..record });
         }
         runs
     }
@@ -115,6 +119,7 @@ impl Ground<'_> {
             repo: run.repo.clone(),
             revision,
             git_ref: Some(git_ref),
+            overrides: proto::Overrides::default(),
             hosts: required.values().map(host).collect(),
             excluded: Vec::new(),
             priority: Priority::High,

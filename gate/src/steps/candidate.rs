@@ -9,7 +9,6 @@ use proto::{
 use super::{Ground, StepError};
 use crate::{
     checkout::{Commit, Pushed},
-    forge::StatusState,
     plan::Event,
     update::{Updated, update},
 };
@@ -53,7 +52,7 @@ impl Ground<'_> {
         }
         // The date of the run, so that the same run makes the same commit.
         let date = run.at.0 / 1000;
-        let message = crate::report::commit_message(&old_lock, &lock);
+        let message = crate::report::commit::message(&old_lock, &lock);
         let commit = Commit { parent: base, lock: &lock, message: &message, date };
         let revision = self.checkout.commit(commit).await?;
         let (branch, replaces) = match over {
@@ -140,7 +139,6 @@ impl Ground<'_> {
                 }
             }
         }
-        self.mark(&candidate.revision, StatusState::Pending, "the hosts are being built").await;
         Ok(Event::Published)
     }
 

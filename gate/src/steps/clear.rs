@@ -18,6 +18,7 @@ use crate::{
     checkout::Pushed,
     forge::{Forge as _, Marked, Pull},
     plan::Event,
+    report::status::Status,
 };
 
 /// Ended runs are kept this long, as results are.
@@ -37,6 +38,13 @@ impl Ground<'_> {
                 self.close(pull, &me, &words).await?;
             }
             self.delete(&at.branch, &at.at).await?;
+        }
+        if let End::BaseRewound { .. } | End::BranchGone { .. } | End::GivenUp { .. } = end
+            && let Some(candidate) = end.candidate()
+        {
+            let words = format!("stopped: {}", end.name());
+            let status = Status::error(&words, &self.site(None).scrub);
+            self.mark(&candidate.revision, status).await;
         }
         if let End::Landed(_) | End::Refused { .. } = end {
             self.supersede(run, end, &pulls, &me).await?;

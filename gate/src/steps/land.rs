@@ -8,8 +8,9 @@ use proto::{
 use super::{Ground, StepError};
 use crate::{
     checkout::{Commit, Pushed},
-    forge::{BranchMove, Forge as _, Moved, StatusState},
+    forge::{BranchMove, Forge as _, Moved},
     plan::Event,
+    report::status::Status,
 };
 
 /// Reads of the base between two lost races. Each one found it moved by somebody else.
@@ -33,8 +34,8 @@ impl Ground<'_> {
                 return Ok(Event::Gone { branch: run.base.clone() });
             };
             if self.checkout.contains(&head, &candidate.revision).await? {
-                self.mark(&candidate.revision, StatusState::Success, "all hosts built, landed")
-                    .await;
+                let success = Status::success(tested, self.config.rules.policy);
+                self.mark(&candidate.revision, success).await;
                 return Ok(Event::Landed);
             }
             if head != candidate.base {
@@ -44,11 +45,7 @@ impl Ground<'_> {
             match self.try_to_move(run, candidate).await? {
                 // The next read has to agree.
                 Tried::Done | Tried::Lost => {}
-                Tried::Denied(message) => {
-                    let words = "built, but the base branch is protected against the gate";
-                    self.mark(&candidate.revision, StatusState::Error, words).await;
-                    return Ok(Event::Denied { message });
-                }
+                Tried::Denied(message) => return Ok(Event::Denied { message }),
             }
         }
         let to = self.checkout.fetch(&run.base).await?.unwrap_or_else(|| candidate.base.clone());

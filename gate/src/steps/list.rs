@@ -3,15 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use flake::{FlakeError, Listing, ListingError, listing};
+use flake::{Access, Flake, FlakeError, Listing, ListingError, listing};
 use proto::{
-    Class, Host, JobKey, RunId,
+    Class, Host, Input, JobKey, Override, Overrides, Revision, RunId,
     gate::{Candidate, External, GateRun, Required, Trial},
 };
 use uuid::Uuid;
 
 use super::{Ground, StepError};
-use crate::plan::Event;
+use crate::{
+    checkout::{CheckoutError, full},
+    config::ExternalTable,
+    plan::Event,
+};
 
 /// The flake is at fault, in its own words; anything else is an error of ours.
 type Broken = String;
@@ -33,7 +37,10 @@ impl Ground<'_> {
         for (host, class) in hosts {
             let (repo, revision) = (run.repo.clone(), candidate.revision.clone());
             let job = JobKey { repo, revision, host: host.clone() };
-            required.insert(host.to_string(), Required { job, class, advisory: false });
+            required.insert(
+                host.to_string(),
+                Required { job, class, overrides: Overrides::default(), advisory: false },
+            );
         }
         let external = match self.externals(run, candidate, &mut required).await? {
             Ok(external) => external,
@@ -84,14 +91,60 @@ impl Ground<'_> {
         Ok(Ok((hosts, excluded)))
     }
 
-    /// Adds the hosts of other repositories that take this one as an input.
+    /// Adds the hosts of other repositories that take this one as an input. They are tried at the
+    /// commit that they are at now, and are not landed.
     async fn externals(
         &self,
-        _run: &GateRun,
-        _candidate: &Candidate,
-        _required: &mut BTreeMap<String, Required>,
+        run: &GateRun,
+        candidate: &Candidate,
+        required: &mut BTreeMap<String, Required>,
     ) -> Result<Result<Vec<External>, Broken>, StepError> {
-        Ok(Ok(Vec::new()))
+        let ours = self.checkout.hold(&candidate.revision).await?;
+        let mut externals = Vec::new();
+        for table in &self.config.external {
+            let replaced = [(table.input.clone(), ours.flake().reference())];
+            let listed = self.external(table, &replaced).await?;
+            let (revision, listing) = match listed {
+                Ok(found) => found,
+                Err(message) if table.required => {
+                    return Ok(Err(format!("in repo {}: {message}", table.repo)));
+                }
+                Err(message) => {
+                    self.console.say(&format!("repo {} is left out: {message}", table.repo));
+                    continue;
+                }
+            };
+            let by = Override { repo: run.repo.clone(), revision: candidate.revision.clone() };
+            let overrides = Overrides::new([(table.input.clone(), by)].into());
+            let overrides = overrides.expect("one override, of a plain commit");
+            let revision = revision.with(&overrides);
+            for (host, class) in listing.hosts {
+                let (repo, revision) = (table.repo.clone(), revision.clone());
+                let label = format!("{repo}/{host}");
+                let job = JobKey { repo, revision, host };
+                let (overrides, advisory) = (overrides.clone(), !table.required);
+                required.insert(label, Required { job, class, overrides, advisory });
+            }
+            let git_ref = full(self.config.repo_table(&table.repo).default_ref.as_str());
+            let (repo, run) = (table.repo.clone(), RunId(Uuid::now_v7()));
+            externals.push(External { repo, overrides, revision, git_ref, run });
+        }
+        Ok(Ok(externals))
+    }
+
+    async fn external(
+        &self,
+        external: &ExternalTable,
+        overrides: &[(Input, String)],
+    ) -> Result<Result<(Revision, Listing), Broken>, StepError> {
+        let table = self.config.repo_table(&external.repo);
+        let revision = flake::resolve(table, &table.default_ref).await;
+        let revision = revision.map_err(CheckoutError::Ref)?;
+        let access = &Access::by_file(table.git_credentials_file.as_deref());
+        let git_ref = &full(table.default_ref.as_str());
+        let flake = Flake { url: &table.url, git_ref, revision: &revision, access, overrides };
+        let listed = blamed(Listing::of(&flake, table, &[]).await)?;
+        Ok(listed.map(|listing| (revision, listing)))
     }
 }
 

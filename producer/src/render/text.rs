@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use proto::{Finished, Host, LastGood, Outcome, Repo, RunRecord, Tally, Timestamp};
+use proto::{
+    Finished, Host, LastGood, Outcome, Repo, RunRecord, Tally, Timestamp, log::short_name,
+};
 use telemetry::plain;
 
 use crate::{
-    render::{Report, log::short_name},
+    render::Report,
     view::{self, HostStatus, Stand, utc},
 };
 
