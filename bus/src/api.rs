@@ -31,7 +31,7 @@ impl Bus {
             Ok(answer) => answer.map_err(|error| Error::publish(operation, subject, bytes, &error)),
             Err(_) => Err(no_answer()),
         };
-        answer.map(|ack| ack.sequence).map_err(|error| self.explain(error))
+        answer.map(|ack| ack.sequence).map_err(|error| self.explain(subject, error))
     }
 
     /// The newest message of a subject, from the leader.
@@ -40,12 +40,13 @@ impl Bus {
         stream: &str,
         subject: &str,
     ) -> Result<Option<StreamMessage>, Error> {
+        let call = format!("$JS.API.STREAM.MSG.GET.{stream}");
         let read = async {
             let stream = self.stream("read", stream).await?;
             let builder = stream.raw_message_builder().last_by_subject(subject);
             Error::raw("read", subject, builder.send().await)
         };
-        self.answered("read", subject, read).await
+        self.answered("read", &call, read).await
     }
 
     /// The first message of a subject at `sequence` or later, from the leader.
@@ -55,12 +56,13 @@ impl Bus {
         subject: &str,
         sequence: u64,
     ) -> Result<Option<StreamMessage>, Error> {
+        let call = format!("$JS.API.STREAM.MSG.GET.{stream}");
         let read = async {
             let stream = self.stream("read", stream).await?;
             let builder = stream.raw_message_builder().sequence(sequence).next_by_subject(subject);
             Error::raw("read", subject, builder.send().await)
         };
-        self.answered("read", subject, read).await
+        self.answered("read", &call, read).await
     }
 
     /// The subjects of a stream that match, sorted.
@@ -71,9 +73,8 @@ impl Bus {
         loop {
             let request = json!({ "subjects_filter": filter, "offset": found.len() });
             let page: Option<SubjectsPage> = self.api(operation, &call, &request).await?;
-            let page = page.ok_or_else(|| {
-                self.explain(Error::NotServed { operation, subject: stream.to_owned() })
-            })?;
+            let page =
+                page.ok_or_else(|| Error::NotServed { operation, subject: stream.to_owned() })?;
             let (before, total) = (found.len(), page.total);
             found.extend(page.state.subjects.unwrap_or_default().into_keys());
             // A page that brings nothing new would ask for ever.
@@ -119,18 +120,19 @@ impl Bus {
         })
     }
 
-    /// Bounds an operation in time: the client queues while it is disconnected.
+    /// Bounds an operation in time: the client queues while it is disconnected. `sent_to` is the
+    /// subject of the question.
     pub(crate) async fn answered<T>(
         &self,
         operation: &'static str,
-        subject: &str,
+        sent_to: &str,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let bounded = tokio::time::timeout(ANSWER_WAIT + Duration::from_millis(500), work).await;
-        let subject = subject.to_owned();
+        let subject = sent_to.to_owned();
         bounded
             .unwrap_or(Err(Error::NoAnswer { operation, subject }))
-            .map_err(|error| self.explain(error))
+            .map_err(|error| self.explain(sent_to, error))
     }
 }
 
