@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use options::{Broker, Voice};
 use settings::Span;
 
-use crate::command::{cancel, last_good, logs, pause, retry, setup, status, submit, watch};
+use crate::command::{cancel, keys, last_good, logs, pause, retry, setup, status, submit, watch};
 
 /// Submits NixOS builds to the pool and shows what became of them.
 #[derive(Debug, Parser)]
@@ -44,6 +44,8 @@ pub struct Global {
 pub(crate) enum Command {
     /// Create the streams, buckets and consumers, and report what differs
     Setup(setup::Args),
+    /// Make keys for the people and programs that use the broker
+    Keys(keys::Args),
     /// Ask for the builds of hosts of one commit
     Submit(submit::Args),
     /// Show how far each host is
@@ -119,6 +121,11 @@ mod tests {
         over(&format!("a/b=r@{REV}"), Some("'/'"));
         over("servers=r@master", Some("40 lowercase hex"));
         over("servers", Some("NAME=REPO@SHA"));
+        check(&["keys", "new", "worker", "w1"], None);
+        check(&["keys", "new", "root", "w1"], Some("none of submitter, worker"));
+        check(&["keys", "new", "worker", "../w1"], Some("refused"));
+        check(&["setup", "--print-nats-config"], Some("--keys"));
+        check(&["setup", "--keys", "k.toml"], Some("--print-nats-config"));
         check(&["watch", "nope"], Some("uuid"));
         check(&["logs", "a.b.c"], Some("refused"));
         check(&["status", "--rev", REV], Some("--repo"));

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use flake::{FlakeError, GitError, ListingError};
 use proto::{ExitCode, Identity, JobKey, Repo, RunId};
 
-use crate::config::ClassError;
+use crate::{broker_file::BrokerFileError, config::ClassError};
 
 /// A command that failed. Each message goes on after "failed to …".
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,17 @@ pub enum Error {
         /// Where and why.
         source: Box<ClassError>,
     },
+    /// The broker's keys file cannot be used.
+    #[error("use the keys file {}: {source}", path.display())]
+    BrokerFile {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: BrokerFileError,
+    },
+    /// No key was made.
+    #[error(transparent)]
+    NewKey(#[from] bus::NewKeyError),
     /// The repository's URL is needed, and nobody said it.
     #[error("find repo {repo}: {known}")]
     UnknownRepo {
@@ -124,6 +135,8 @@ impl Error {
         match self {
             Self::Settings(_)
             | Self::Class { .. }
+            | Self::BrokerFile { .. }
+            | Self::NewKey(_)
             | Self::UnknownRepo { .. }
             | Self::Listing(ListingError::BadNames(_) | ListingError::HostClass(_))
             | Self::NoHosts(_)

@@ -3,6 +3,7 @@
 //! It writes wishes and runs, and reads everything else. It never writes a fact about a job, and it
 //! never builds: what it knows of a flake are the names and systems of its hosts.
 
+mod broker_file;
 mod cli;
 mod command;
 mod config;
@@ -31,6 +32,7 @@ pub async fn run(cli: Cli, console: &mut Console) -> Result<ExitCode, Error> {
     let mut context = Context::new(cli.global, console)?;
     match cli.command {
         Command::Setup(args) => command::setup::run(args, &mut context).await,
+        Command::Keys(args) => command::keys::run(args, &mut context),
         Command::Submit(args) => command::submit::run(args, &mut context).await,
         Command::Status(args) => command::status::run(args, &mut context).await,
         Command::Watch(args) => command::watch::run(args, &mut context).await,

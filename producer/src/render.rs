@@ -3,6 +3,7 @@
 
 pub(crate) mod json;
 pub(crate) mod log;
+pub(crate) mod nats;
 pub(crate) mod text;
 
 use proto::{Revision, RunId, RunRecord};
