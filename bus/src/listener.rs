@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_nats::{Event, ServerError};
-use proto::Identity;
+use proto::{Identity, account};
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
@@ -49,7 +49,7 @@ impl Listener {
             }
             Event::ServerError(ServerError::Other(text)) => {
                 if let Some(subject) = denied_subject(text) {
-                    self.denials.add(subject);
+                    self.denials.add(&subject);
                     error!(%subject, "the broker denies this identity a subject: {text}");
                 } else {
                     error!("the broker reports: {text}");
@@ -71,10 +71,10 @@ impl Listener {
 }
 
 /// The server's error events look like `Permissions Violation for Publish to "nbp.build.x"`.
-fn denied_subject(text: &str) -> Option<&str> {
+fn denied_subject(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     let violation = lower.contains("permissions violation");
-    violation.then(|| text.split('"').nth(1)).flatten()
+    violation.then(|| text.split('"').nth(1)).flatten().map(account::as_sent)
 }
 
 /// Subjects that the server denied lately.
@@ -105,7 +105,9 @@ mod tests {
     #[test]
     fn a_permission_error_names_its_subject() {
         let text = "Permissions Violation for Publish to \"nbp.build.x\"";
-        assert_eq!(denied_subject(text), Some("nbp.build.x"));
+        assert_eq!(denied_subject(text).as_deref(), Some("nbp.build.x"));
+        let mapped = "Permissions Violation for Publish to \"NBP.API.STREAM.INFO.X\"";
+        assert_eq!(denied_subject(mapped).as_deref(), Some("$JS.API.STREAM.INFO.X"));
         assert_eq!(denied_subject("Maximum Connections Exceeded"), None);
     }
 

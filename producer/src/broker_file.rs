@@ -13,6 +13,7 @@ use std::{
 use bus::PublicKey;
 use proto::{
     Class, HolderName, Role,
+    account::Account,
     permission::{Holder, Permissions},
     token::shown,
     topology::{self, Choices},
@@ -143,6 +144,9 @@ pub(crate) struct Store {
 pub(crate) struct User {
     pub(crate) name: HolderName,
     pub(crate) what: String,
+    pub(crate) account: Account,
+    /// What it sends comes through a leaf, or it is one.
+    pub(crate) leaf: bool,
     pub(crate) public: PublicKey,
     pub(crate) rights: Permissions,
 }
@@ -184,7 +188,12 @@ impl BrokerFile {
 
     fn checked(raw: RawFile, choices: &Choices) -> Result<Self, BrokerFileError> {
         let server = server(raw.server, choices)?;
-        let users = users(&raw.keys, &raw.leaves)?;
+        let leaf = matches!(server.kind, Kind::Leaf(_));
+        let users = users(&raw.keys, &raw.leaves, leaf)?;
+        if leaf {
+            let accounts = users.iter().map(|user| user.account).collect();
+            one_account(&|| "[keys] of a leaf".into(), accounts)?;
+        }
         Ok(Self { server, users })
     }
 }
@@ -287,6 +296,7 @@ fn store(raw: &RawServer, choices: &Choices) -> Result<Store, BrokerFileError> {
 fn users(
     keys: &BTreeMap<HolderName, RawKey>,
     leaves: &BTreeMap<HolderName, RawLeaf>,
+    leaf: bool,
 ) -> Result<Vec<User>, BrokerFileError> {
     let mut seen = BTreeSet::new();
     let mut users = Vec::new();
@@ -299,30 +309,51 @@ fn users(
     for (name, key) in keys {
         let rights = rights(name, key)?;
         let what = key.role.to_string();
-        users.push(User { name: name.clone(), what, public: key.public.clone(), rights });
+        let (account, public) = (key.role.account(), key.public.clone());
+        users.push(User { name: name.clone(), what, account, leaf, public, rights });
     }
     for (name, leaf) in leaves {
-        let mut carried = Vec::new();
+        let (mut carried, mut accounts) = (Vec::new(), BTreeSet::new());
         for holder in &leaf.carries {
             match keys.get(holder) {
-                Some(key) => carried.push(rights(holder, key)?),
+                Some(key) => {
+                    carried.push(rights(holder, key)?);
+                    accounts.insert(key.role.account());
+                }
                 None => {
                     let reason = format!("{} is none of [keys]", shown(holder.as_str()));
                     return wrong(format!("[leaves.{name}] carries"), reason);
                 }
             }
         }
-        if carried.is_empty() {
-            return wrong(format!("[leaves.{name}] carries"), "is empty: name who connects there");
-        }
+        let key = || format!("[leaves.{name}] carries");
+        let account = one_account(&key, accounts)?;
         let names: Vec<&str> = leaf.carries.iter().map(HolderName::as_str).collect();
         let what = format!("leaf of {}", names.join(", "));
         let rights = Permissions::union(carried);
-        users.push(User { name: name.clone(), what, public: leaf.public.clone(), rights });
+        let (name, public) = (name.clone(), leaf.public.clone());
+        users.push(User { name, what, account, leaf: true, public, rights });
     }
     match users.is_empty() {
         true => wrong("[keys]", "is empty: nobody could log in; `producer keys new` makes keys"),
         false => Ok(users),
+    }
+}
+
+/// A link between two servers is one account's.
+fn one_account(
+    key: &dyn Fn() -> String,
+    accounts: BTreeSet<Account>,
+) -> Result<Account, BrokerFileError> {
+    let mut accounts = accounts.into_iter();
+    match (accounts.next(), accounts.next()) {
+        (Some(account), None) => Ok(account),
+        (None, _) => wrong(key(), "is empty: name who connects there"),
+        (Some(_), Some(_)) => wrong(
+            key(),
+            "workers, askers (submitters, gates, operators) and readers live apart; each of these \
+             needs a leaf of its own",
+        ),
     }
 }
 

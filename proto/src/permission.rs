@@ -11,6 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    account::{API, Account},
     priority::Priority,
     subject,
     token::{Class, HolderName, Identity, TokenError, shown},
@@ -49,6 +50,17 @@ impl Role {
             Self::Reader => "reader",
             Self::Operator => "operator",
             Self::Admin => "admin",
+        }
+    }
+}
+
+impl Role {
+    /// Where its holders live.
+    pub fn account(self) -> Account {
+        match self {
+            Self::Worker | Self::Admin => Account::Pool,
+            Self::Submitter | Self::Gate | Self::Operator => Account::Ask,
+            Self::Reader => Account::Read,
         }
     }
 }
@@ -134,6 +146,14 @@ impl Permissions {
             rules.allow.dedup();
         }
         all
+    }
+
+    /// What the pool's account must let through for these rights: calls, and what is heard without
+    /// asking. An inbox is of the account that it is in.
+    pub fn let_through(&self) -> (Vec<&str>, Vec<&str>) {
+        let calls = self.publish.allow.iter().map(String::as_str);
+        let heard = self.subscribe.allow.iter().map(String::as_str);
+        (calls.collect(), heard.filter(|subject| !subject.starts_with("_INBOX")).collect())
     }
 
     fn submitter(&mut self, holder: &Holder<'_>) {
@@ -231,7 +251,7 @@ impl Permissions {
     }
 
     fn api(&mut self, call: &str) {
-        self.say(format!("$JS.API.{call}"));
+        self.say(format!("{API}{call}"));
     }
 
     fn say(&mut self, subject: String) {

@@ -98,6 +98,10 @@ fn a_leaf_may_what_those_behind_it_may() {
     let mut expected = worker.rights.publish.allow.clone();
     expected.sort_unstable();
     assert_eq!(leaf_user.rights.publish.allow, expected);
+    let mixed = leaf("\"w1\", \"r\"")
+        + "[keys.r]\nrole = \"reader\"\n\
+           public = \"UAWARL4EUXQU3OK73R4WUUHYU7TA265LHJ2G6Y22HMQWBLUCRYGIYPNF\"\n";
+    refused(&mixed, "a leaf of its own");
     refused(&leaf("\"w2\""), "\"w2\" is none of [keys]");
     refused(&leaf(""), "name who connects there");
 }

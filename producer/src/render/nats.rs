@@ -1,14 +1,17 @@
 //! The config of a nats-server, from the keys file and the roles. Pure, and the same for the same
 //! file: `deploy/nats` holds examples that are compared byte for byte.
 
-use std::fmt::Write as _;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
-use proto::permission::Rules;
+use proto::{
+    account::{Account, DOMAIN},
+    permission::Rules,
+};
 
 use crate::broker_file::{BrokerFile, Cluster, Hub, Kind, Server, Store, Tls, User};
-
-/// The account of the pool. Its name is seen by nobody but the server.
-const ACCOUNT: &str = "NBP";
 
 /// Connections of a large fleet, with room for a storm of restarts; the default is 65,536.
 const CONNECTIONS_MAX: u32 = 4096;
@@ -49,7 +52,7 @@ pub(crate) fn config(file: &BrokerFile) -> String {
         out.blank();
     }
     if let Kind::Broker(store) = &server.kind {
-        jetstream(&mut out, store);
+        jetstream(&mut out, store, server.leaf_listen.is_some());
     }
     if let (Some(cluster), Some(tls)) = (&server.cluster, &server.tls) {
         routes(&mut out, cluster, tls);
@@ -58,7 +61,8 @@ pub(crate) fn config(file: &BrokerFile) -> String {
         leaf_port(&mut out, listen, server.tls.as_ref());
     }
     if let Kind::Leaf(hub) = &server.kind {
-        remote(&mut out, hub, server.tls.as_ref());
+        let account = file.users.first().map_or(Account::Pool, |user| user.account);
+        remote(&mut out, hub, account, server.tls.as_ref());
     }
     accounts(&mut out, server, &file.users);
     out.text
@@ -71,13 +75,17 @@ fn certificate(out: &mut Lines, tls: &Tls) {
     out.line("timeout: 5");
 }
 
-fn jetstream(out: &mut Lines, store: &Store) {
+fn jetstream(out: &mut Lines, store: &Store, leaves: bool) {
     out.block("jetstream", |out| {
         out.set("store_dir", &store.dir.to_string_lossy());
         out.line(&format!("max_memory_store: {MEMORY_STORE_MAX}"));
         out.line(&format!("max_file_store: {}", store.max));
         out.line("# What is acked is on disk; the default may lose two minutes of it.");
         out.line("sync_interval: always");
+        if leaves {
+            out.line("# By which leaves call it.");
+            out.set("domain", DOMAIN);
+        }
     });
     out.blank();
 }
@@ -109,14 +117,14 @@ fn leaf_port(out: &mut Lines, listen: &str, tls: Option<&Tls>) {
     out.blank();
 }
 
-fn remote(out: &mut Lines, hub: &Hub, tls: Option<&Tls>) {
+fn remote(out: &mut Lines, hub: &Hub, account: Account, tls: Option<&Tls>) {
     let scheme = if tls.is_some() { "tls" } else { "nats-leaf" };
     out.block("leafnodes", |out| {
         out.line("remotes: [");
         out.indented(|out| {
             out.block("", |out| {
                 out.set("url", &format!("{scheme}://{}", hub.address));
-                out.set("account", ACCOUNT);
+                out.set("account", account.name());
                 out.line(
                     "# Its seed: `producer keys new leaf NAME` writes such a file, mode 0600.",
                 );
@@ -141,25 +149,107 @@ fn accounts(out: &mut Lines, server: &Server, users: &[User]) {
     out.line("system_account: SYS");
     out.block("accounts", |out| {
         out.line("SYS { }");
-        out.block(ACCOUNT, |out| {
-            if let Kind::Broker(store) = &server.kind {
-                out.block("jetstream", |out| {
-                    out.line("max_mem: 0");
-                    out.line("# Over all copies of all streams.");
-                    out.line(&format!("max_file: {}", store.account_max));
-                    out.line(&format!("max_streams: {}", store.streams_max));
-                    out.line(&format!("max_consumers: {CONSUMERS_MAX}"));
-                });
+        for account in [Account::Pool, Account::Ask, Account::Read] {
+            let here: Vec<&User> = users.iter().filter(|user| user.account == account).collect();
+            let stores = account == Account::Pool && matches!(server.kind, Kind::Broker(_));
+            if !here.is_empty() || stores {
+                out.block(account.name(), |out| self::account(out, account, server, users, &here));
             }
-            out.line("users: [");
-            out.indented(|out| {
-                for user in users {
-                    self::user(out, user);
-                }
-            });
-            out.line("]");
-        });
+        }
     });
+}
+
+fn account(out: &mut Lines, account: Account, server: &Server, users: &[User], here: &[&User]) {
+    if let Kind::Broker(store) = &server.kind {
+        if account == Account::Pool {
+            account_limits(out, store);
+            exports(out, users);
+        } else {
+            imports(out, account, here);
+        }
+    }
+    let mappings = account.mappings(matches!(server.kind, Kind::Leaf(_)));
+    if !mappings.is_empty() {
+        out.block("mappings", |out| {
+            for (from, to) in mappings {
+                out.line(&format!(
+                    "{}: {}",
+                    quoted(&format!("{from}>")),
+                    quoted(&format!("{to}>"))
+                ));
+            }
+        });
+    }
+    out.line("users: [");
+    out.indented(|out| here.iter().for_each(|user| self::user(out, user)));
+    out.line("]");
+}
+
+fn account_limits(out: &mut Lines, store: &Store) {
+    out.block("jetstream", |out| {
+        out.line("max_mem: 0");
+        out.line("# Over all copies of all streams.");
+        out.line(&format!("max_file: {}", store.account_max));
+        out.line(&format!("max_streams: {}", store.streams_max));
+        out.line(&format!("max_consumers: {CONSUMERS_MAX}"));
+    });
+}
+
+/// Subjects, and the accounts that they pass to.
+type Passing<'a> = BTreeMap<&'a str, BTreeSet<&'static str>>;
+
+/// What passes between the pool's account and the others, by subject: calls, and what is heard.
+fn let_through<'a>(users: impl IntoIterator<Item = &'a User>) -> (Passing<'a>, Passing<'a>) {
+    let (mut calls, mut heard) = (BTreeMap::new(), BTreeMap::new());
+    for user in users {
+        let (user_calls, user_heard) = user.rights.let_through();
+        for (all, subjects) in [(&mut calls, user_calls), (&mut heard, user_heard)] {
+            for subject in subjects {
+                let accounts: &mut BTreeSet<&'static str> = all.entry(subject).or_default();
+                accounts.insert(user.account.name());
+            }
+        }
+    }
+    (calls, heard)
+}
+
+fn exports(out: &mut Lines, users: &[User]) {
+    let (calls, heard) = let_through(users.iter().filter(|it| it.account != Account::Pool));
+    if calls.is_empty() {
+        return;
+    }
+    out.line("exports: [");
+    out.indented(|out| {
+        for (kind, subjects) in [("service", calls), ("stream", heard)] {
+            for (subject, accounts) in subjects {
+                let accounts: Vec<&str> = accounts.into_iter().collect();
+                let (subject, accounts) = (quoted(subject), accounts.join(", "));
+                out.line(&format!("{{ {kind}: {subject}, accounts: [{accounts}] }}"));
+            }
+        }
+    });
+    out.line("]");
+}
+
+fn imports(out: &mut Lines, account: Account, here: &[&User]) {
+    let (calls, heard) = let_through(here.iter().copied());
+    let pool = Account::Pool.name();
+    out.line("imports: [");
+    out.indented(|out| {
+        for (kind, subjects) in [("service", calls), ("stream", heard)] {
+            for subject in subjects.into_keys() {
+                let mapped = account.mapped(false, subject);
+                let to = if mapped == subject {
+                    String::new()
+                } else {
+                    format!(", to: {}", quoted(&mapped))
+                };
+                let subject = quoted(subject);
+                out.line(&format!("{{ {kind}: {{ account: {pool}, subject: {subject} }}{to} }}"));
+            }
+        }
+    });
+    out.line("]");
 }
 
 fn user(out: &mut Lines, user: &User) {
@@ -167,10 +257,18 @@ fn user(out: &mut Lines, user: &User) {
     out.block("", |out| {
         out.set("nkey", &user.public.to_string());
         out.block("permissions", |out| {
-            out.block("publish", |out| rules(out, &user.rights.publish));
+            out.block("publish", |out| rules(out, &mapped(user, &user.rights.publish)));
             out.block("subscribe", |out| rules(out, &user.rights.subscribe));
         });
     });
+}
+
+/// The server checks a publish by what it is mapped to.
+fn mapped(user: &User, rules: &Rules) -> Rules {
+    let all = |rules: &[String]| {
+        rules.iter().map(|subject| user.account.mapped(user.leaf, subject)).collect()
+    };
+    Rules { allow: all(&rules.allow), deny: all(&rules.deny) }
 }
 
 /// An empty `allow` would allow everything; no role has one.

@@ -197,6 +197,28 @@ fn a_worker_needs_classes_and_nobody_else_has_any() {
 }
 
 #[test]
+fn those_who_write_no_facts_live_apart() {
+    for (role, account) in [
+        (Role::Worker, "NBP"),
+        (Role::Admin, "NBP"),
+        (Role::Submitter, "NBP_ASK"),
+        (Role::Gate, "NBP_ASK"),
+        (Role::Operator, "NBP_ASK"),
+        (Role::Reader, "NBP_READ"),
+    ] {
+        assert_eq!(role.account().name(), account);
+    }
+}
+
+#[test]
+fn what_passes_to_another_account_is_what_its_role_may() {
+    let reader = rights(Role::Reader);
+    let (calls, heard) = reader.let_through();
+    assert!(calls.iter().all(|call| call.starts_with("$JS.API.")), "{calls:?}");
+    assert_eq!(heard, ["$KV.nbp-results.>", "nbp.log.>", "nbp.event.>"]);
+}
+
+#[test]
 fn roles_have_names() {
     for role in Role::ALL {
         assert_eq!(role.name().parse(), Ok(role));
