@@ -165,6 +165,8 @@ impl Permissions {
         self.submitter(holder);
         self.read(&Bucket::Gates.stream());
         self.say(subject::kv(Bucket::Gates.name(), ">"));
+        // The newest landing that was told, so that it tells none twice.
+        self.api(&format!("STREAM.MSG.GET.{}", topology::EVENTS));
         self.say(subject::LANDED_ALL.into());
     }
 

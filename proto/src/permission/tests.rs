@@ -89,7 +89,7 @@ fn who_reads_what_from_the_leader() {
         ("KV_nbp-runs", "sgroa", "sgroa"),
         ("KV_nbp-gates", "groa", "groa"),
         ("NBP_LOGS", "sgroa", "sgroa"),
-        ("NBP_EVENTS", "roa", "roa"),
+        ("NBP_EVENTS", "groa", "roa"),
         ("NBP_DEAD", "woa", "oa"),
         ("NBP_JOBS", "a", "swgroa"),
         ("OTHER_STREAM", "a", "a"),
