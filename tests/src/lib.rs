@@ -5,9 +5,11 @@
 //! used alone. Everything lives in temporary folders of one test and ends with it, so tests run in
 //! parallel and leave no process behind. Calls block: what a test waits for is another process.
 
+pub mod certificates;
 pub mod disk;
 pub mod flake;
 pub mod forge;
+pub mod keys;
 pub mod nats;
 pub mod nix_daemon;
 pub mod nix_store;
@@ -22,6 +24,7 @@ pub mod updates;
 pub use disk::SmallDisk;
 pub use flake::Flake;
 pub use forge::MockForge;
+pub use keys::{KeyedOptions, KeyedPool, KeyedServer};
 pub use nats::NatsServer;
 pub use nix_daemon::NixDaemon;
 pub use nix_store::NixStore;

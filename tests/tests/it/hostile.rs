@@ -91,6 +91,60 @@ fn a_message_that_contradicts_its_subject_ends_its_job_as_refused() {
 }
 
 #[test]
+fn forged_jobs_are_refused_and_told_and_nothing_of_them_runs() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(2));
+    let uuid = "0190f0d4-0000-7000-8000-000000000001";
+    // What git or Nix would take for an option, and a name where a commit belongs.
+    for (repo, rev, host) in [
+        ("homelab", &*rev, "--impure"),
+        ("--upload-pack=id", &rev, "h01"),
+        ("homelab", "master", "h01"),
+        ("homelab", "--all", "h01"),
+    ] {
+        pool.publish(&format!("nbp.build.x86_64-linux.high.{repo}.{rev}.{host}.{uuid}"), b"{}");
+    }
+    // Larger than any job is: the queue does not take it.
+    let large = vec![b' '; 17 << 10];
+    let refused = pool.block_on(async {
+        let subject = format!("nbp.build.x86_64-linux.high.homelab.{rev}.h02.{uuid}");
+        let context = pool.jetstream().await;
+        context.publish(subject, large.into()).await.expect("connected").await
+    });
+    assert!(format!("{refused:?}").contains("message size exceeds"), "{refused:?}");
+    // A job of ours whose payload names another host, met before the good message.
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    let key = format!("homelab.{rev}.h01");
+    let incarnation = pool.bucket("nbp-requests")[&key]["incarnation"].clone();
+    let incarnation = incarnation.as_str().expect("a uuid");
+    let payload = serde_json::json!({
+        "v": 1, "job": format!("homelab.{rev}.h02"), "incarnation": incarnation, "at": 0,
+    });
+    let subject = format!("nbp.build.x86_64-linux.high.{key}.{incarnation}");
+    pool.publish(&subject, payload.to_string().as_bytes());
+    // A repo that no worker knows is left to one that might: it waits, and nothing is fetched.
+    let unknown = ["submit", "--repo", "nosuch", "h01", "--rev", &rev, "--json"];
+    let unknown = pool.producer(&unknown).expect_code(0).json();
+
+    let _worker = pool.worker_with("w1", &WorkerOptions { slots: 1, ..WorkerOptions::default() });
+
+    let record = eventually("a result", DEADLINE, || pool.result(&rev, "h01"));
+    assert_eq!(record["state"]["outcome"]["kind"], "refused", "{record:#}");
+    eventually("five dead letters", DEADLINE, || (pool.messages("NBP_DEAD") == 5).then_some(()));
+    let told = || pool.events("nbp.event.job.dead.>");
+    let told = eventually("an event", DEADLINE, || Some(told()).filter(|told| !told.is_empty()));
+    let reason = told[0]["what"]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("names another job than the subject"), "{told:#?}");
+    let run = unknown["run"].as_str().expect("a run");
+    let status = pool.producer(&["status", run, "--json"]).json();
+    assert_eq!(host(&status, "h01")["state"], "queued", "{status:#}");
+    for name in ["h01", "h02"] {
+        assert_eq!(pool.store.builds_begun(&system_name(name)), 0);
+    }
+    assert_eq!(pool.messages("NBP_LOGS"), 0, "something was begun");
+}
+
+#[test]
 fn a_commit_on_no_allowed_ref_is_refused_before_evaluation() {
     let pool = Pool::start();
     pool.commit("master", &Flake::hosts(1));
