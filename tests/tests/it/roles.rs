@@ -143,6 +143,22 @@ fn workers_bury(pool: &KeyedPool) {
     eventually("two dead letters", DEADLINE, || {
         (messages(pool, topology::DEAD) == 2).then_some(())
     });
+    operators_drop(pool);
+}
+
+/// Reads the oldest dead letter and removes it.
+fn operators_drop(pool: &KeyedPool) {
+    block_on(async {
+        let (client, _) = pool.raw("ops").await;
+        let call = |name: &str| format!("$JS.API.STREAM.MSG.{name}.{}", topology::DEAD);
+        let next = r#"{"seq":1,"next_by_subj":"nbp.dead.>"}"#;
+        for (name, body) in [("GET", next), ("DELETE", r#"{"seq":1,"no_erase":true}"#)] {
+            let answer = client.request(call(name), body.into()).await.expect("its right");
+            let answer = String::from_utf8_lossy(&answer.payload).into_owned();
+            assert!(!answer.contains("\"error\""), "{answer}");
+        }
+    });
+    assert_eq!(messages(pool, topology::DEAD), 1);
 }
 
 /// What `gate check` does, and what `gate run` needs besides.
