@@ -8,6 +8,7 @@ mod api;
 mod bucket;
 pub mod clock;
 mod connection;
+mod dead;
 mod delivery;
 mod error;
 mod gates;
@@ -25,6 +26,7 @@ mod tls;
 
 pub use bucket::{Entry, Records};
 pub use connection::{ANSWER_WAIT, Bus, ConnectError, Endpoint, Link, URL_DEFAULT};
+pub use dead::StoredLetter;
 pub use delivery::Delivery;
 pub use error::Error;
 pub use key::{NewKeyError, PublicKey, PublicKeyError, new_key};

@@ -70,6 +70,32 @@ fn cancelling_one_of_two_runs_leaves_the_job_to_the_other() {
 }
 
 #[test]
+fn a_job_can_be_cancelled_for_everybody_and_asked_for_again() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    let _worker = pool.worker("w1");
+    let first = asked(&pool, &["h01", "--rev", &rev]);
+    let second = asked(&pool, &["h01", "--rev", &rev]);
+    pool.store.wait_for_build(&system_name("h01"), DEADLINE);
+    let job = format!("{}.{rev}.h01", tests::pool::REPO);
+
+    let said = pool.producer(&["cancel", &job]).expect_code(0).stdout;
+    assert!(said.contains(&first) && said.contains(&second), "{said}");
+    for run in [&first, &second] {
+        let answer = pool.producer(&["watch", run, "--json"]).expect_code(4).json();
+        assert_eq!(host(&answer, "h01")["outcome"], "cancelled");
+    }
+    pool.store.release("h01");
+    let again = pool.producer(&["retry", &job]).expect_code(0);
+    let run =
+        again.stderr.split("producer watch ").nth(1).expect("a run").trim_matches(['`', '\n']);
+    all_built(pool.producer(&["watch", run, "--json"]), 1);
+    let unknown = format!("{}.{rev}.h99", tests::pool::REPO);
+    pool.producer(&["cancel", &unknown]).expect_code(2);
+    pool.producer(&["retry", &unknown]).expect_code(2);
+}
+
+#[test]
 fn retry_asks_a_known_failure_anew() {
     let pool = Pool::start();
     let rev = pool.commit("master", &Flake::hosts(1).failing("h01"));

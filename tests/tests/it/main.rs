@@ -6,6 +6,7 @@ mod building;
 mod changing_minds;
 mod chaos;
 mod daemon;
+mod dead_letters;
 mod facts;
 mod finishing;
 mod forge_client;
