@@ -127,6 +127,8 @@ mod tests {
         check(&["retry", "--failed", &format!("r.{REV}.web")], None);
         check(&["dead", "requeue"], Some("NUMBER"));
         check(&["dead", "show", "x"], Some("invalid digit"));
+        let bare = ["submit", "--all", "--repo", "r", "--rev", REV, "--supersede"];
+        check(&bare, Some("--ref"));
         check(&["status", "--rev", REV], Some("--repo"));
     }
 

@@ -16,6 +16,7 @@ mod progress;
 mod render;
 mod runs;
 mod snapshot;
+mod supersede;
 mod tail;
 mod target;
 mod view;

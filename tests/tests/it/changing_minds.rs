@@ -96,6 +96,31 @@ fn a_job_can_be_cancelled_for_everybody_and_asked_for_again() {
 }
 
 #[test]
+fn a_newer_run_supersedes_older_ones_of_its_branch() {
+    let pool = Pool::start();
+    let old = pool.commit("master", &Flake::hosts(2).held("h01").held("h02"));
+    let options = WorkerOptions { slots: 1, ..WorkerOptions::default() };
+    let _worker = pool.worker_with("w1", &options);
+    let older = asked(&pool, &["--all", "--ref", "master"]);
+    let bare = asked(&pool, &["h02", "--rev", &old]);
+    eventually("a build", DEADLINE, || (!pool.store.builders().is_empty()).then_some(()));
+    pool.store.release("h02");
+    pool.commit("master", &Flake::hosts(2).salt("newer"));
+
+    let newer = pool.submit(&["--all", "--ref", "master", "--supersede", "--wait", "--json"]);
+
+    assert!(newer.stderr.contains(&format!("run {older} ")), "{newer}");
+    all_built(newer, 2);
+    let answer = pool.producer(&["watch", &older, "--json"]).json();
+    assert_eq!(host(&answer, "h01")["outcome"], "superseded");
+    // Another run without a branch wanted this one too: it goes on.
+    all_built(pool.producer(&["watch", &bare, "--json"]), 1);
+    eventually("no builder left", DEADLINE, || pool.store.builders().is_empty().then_some(()));
+    let again = pool.submit(&["--all", "--ref", "master", "--supersede", "--json"]).expect_code(0);
+    assert!(!again.stderr.contains("superseded"), "{again}");
+}
+
+#[test]
 fn retry_asks_a_known_failure_anew() {
     let pool = Pool::start();
     let rev = pool.commit("master", &Flake::hosts(1).failing("h01"));
