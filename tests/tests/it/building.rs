@@ -9,7 +9,10 @@ use crate::{all_built, host, outcomes, text};
 
 #[test]
 fn sixteen_hosts_are_built_once_each_and_the_gate_passes() {
-    let pool = Pool::start();
+    sixteen_hosts(&Pool::start());
+}
+
+pub(crate) fn sixteen_hosts(pool: &Pool) {
     let rev = pool.commit("master", &Flake::hosts(16));
     let _worker = pool.worker("w1");
 
@@ -34,7 +37,10 @@ fn sixteen_hosts_are_built_once_each_and_the_gate_passes() {
 
 #[test]
 fn a_host_that_fails_in_a_shared_leaf_names_it_and_the_others_are_built() {
-    let pool = Pool::start();
+    a_failing_leaf(&Pool::start());
+}
+
+pub(crate) fn a_failing_leaf(pool: &Pool) {
     let rev = pool.commit("master", &Flake::hosts(5).failing("h02").failing("h04"));
     let _worker = pool.worker("w1");
 

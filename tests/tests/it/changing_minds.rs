@@ -32,10 +32,13 @@ fn a_queued_job_that_is_cancelled_never_starts() {
 
 #[test]
 fn a_running_job_that_is_cancelled_is_killed_and_reads_as_cancelled() {
-    let pool = Pool::start();
+    a_cancel(&Pool::start());
+}
+
+pub(crate) fn a_cancel(pool: &Pool) {
     let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
     let _worker = pool.worker("w1");
-    let run = asked(&pool, &["h01", "--rev", &rev]);
+    let run = asked(pool, &["h01", "--rev", &rev]);
     pool.store.wait_for_build(&system_name("h01"), DEADLINE);
 
     pool.producer(&["cancel", &run]).expect_code(0);
@@ -185,7 +188,10 @@ fn a_submit_that_is_killed_between_wish_and_message_is_healed_by_the_workers() {
 
 #[test]
 fn a_job_whose_message_is_lost_is_found_without_anybody_asking_again() {
-    let pool = Pool::start();
+    a_lost_message(&Pool::start());
+}
+
+pub(crate) fn a_lost_message(pool: &Pool) {
     let rev = pool.commit("master", &Flake::hosts(1));
     pool.submit(&["h01", "--rev", &rev]).expect_code(0);
     pool.block_on(async {

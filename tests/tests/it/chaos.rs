@@ -157,7 +157,7 @@ fn every_job_ends_once_whatever_happens_to_workers_and_broker() {
     eventually(&format!("an empty queue, seed {seed}"), DEADLINE, || {
         (pool.messages("NBP_JOBS") == 0).then_some(())
     });
-    check_histories(&pool, seed);
+    check_histories(&pool, &format!("seed {seed}"));
     for victim in &mut victims {
         victim.log = victim.process.as_ref().map_or_else(String::new, Spawned::log);
         assert!(!victim.log.contains("panicked"), "seed {seed}: {}", victim.log);
@@ -186,7 +186,7 @@ fn open_jobs(pool: &Pool, wanted: &BTreeSet<String>) -> usize {
 
 /// Over all that each record ever was (as far as the bucket keeps it): one end per incarnation, and
 /// an epoch that never falls; and every end that was told is the one that stands.
-fn check_histories(pool: &Pool, seed: u64) {
+pub(crate) fn check_histories(pool: &Pool, of_what: &str) {
     let mut told: BTreeMap<(String, String), BTreeSet<(u64, String)>> = BTreeMap::new();
     for event in pool.events("nbp.event.job.finished.>") {
         let of = (text(&event["job"]), text(&event["incarnation"]));
@@ -194,19 +194,19 @@ fn check_histories(pool: &Pool, seed: u64) {
         told.entry(of).or_default().insert(end);
     }
     for (of, ends) in &told {
-        assert_eq!(ends.len(), 1, "seed {seed}: {of:?} ended as {ends:?}");
+        assert_eq!(ends.len(), 1, "{of_what}: {of:?} ended as {ends:?}");
     }
     for (key, history) in pool.histories("nbp-results") {
         let epochs: Vec<u64> = history.iter().filter_map(|it| it["epoch"].as_u64()).collect();
-        assert!(epochs.is_sorted(), "seed {seed}: {key}: {epochs:?}");
+        assert!(epochs.is_sorted(), "{of_what}: {key}: {epochs:?}");
         let mut ended = BTreeSet::new();
         for record in history.iter().filter(|it| it["state"]["is"] == "finished") {
             let of = text(&record["incarnation"]);
-            assert!(ended.insert(of.clone()), "seed {seed}: {key}: {of} ended twice");
-            assert_eq!(record["state"]["outcome"]["result"], "built", "seed {seed}: {record:#}");
+            assert!(ended.insert(of.clone()), "{of_what}: {key}: {of} ended twice");
+            assert_eq!(record["state"]["outcome"]["result"], "built", "{of_what}: {record:#}");
             if let Some(ends) = told.get(&(key.clone(), of)) {
                 let epoch = record["epoch"].as_u64().expect("an epoch");
-                assert!(ends.iter().all(|end| end.0 == epoch), "seed {seed}: {key}: {ends:?}");
+                assert!(ends.iter().all(|end| end.0 == epoch), "{of_what}: {key}: {ends:?}");
             }
         }
     }

@@ -5,6 +5,7 @@ mod asking_again;
 mod building;
 mod changing_minds;
 mod chaos;
+mod cluster;
 mod daemon;
 mod dead_letters;
 mod facts;
