@@ -2,6 +2,7 @@
 
 mod admission;
 mod asking_again;
+mod bad_lines;
 mod building;
 mod changing_minds;
 mod chaos;
