@@ -37,4 +37,4 @@ pub use pull::Pulled;
 pub use reconcile::{Drift, Reconciled};
 pub use streams::{Queued, StoredChunk};
 pub use submit::{Asked, ask_of};
-pub use sweep::{SweepMemory, Swept};
+pub use sweep::{SweepMemory, SweepScope, Swept};

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bus::{Bus, Endpoint, clock, clock::ServerClock};
+use bus::{Bus, Endpoint, SweepScope, clock, clock::ServerClock};
 use proto::{Class, Instance, Priority, topology};
 use tokio::{
     sync::mpsc,
@@ -142,7 +142,7 @@ async fn work(
     let sweeper = Sweeper {
         bus: bus.clone(),
         worker: config.name.clone(),
-        classes: config.classes.clone(),
+        scope: SweepScope { classes: config.classes.clone(), keep_requests: config.keep_requests },
         every: config.sweep_every,
         teller: teller.clone(),
     };

@@ -26,6 +26,7 @@ mod pulling;
 mod second_opinions;
 mod sharing;
 mod standalone;
+mod sweeping;
 mod waiting;
 
 use std::{collections::BTreeMap, time::Duration};
