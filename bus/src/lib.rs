@@ -22,6 +22,7 @@ pub mod signature;
 mod streams;
 mod submit;
 mod sweep;
+mod takeover;
 mod tls;
 
 pub use bucket::{Entry, Records};
