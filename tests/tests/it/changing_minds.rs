@@ -1,6 +1,6 @@
 //! Cancel, retry, pause, and jobs that fell between two writes.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, thread::sleep, time::Duration};
 
 use tests::{
     Flake, Pool, WorkerOptions, eventually,
@@ -52,6 +52,68 @@ pub(crate) fn a_cancel(pool: &Pool) {
     });
     assert_eq!(record["state"]["outcome"]["result"], "cancelled", "{record:#}");
     eventually("an empty queue", DEADLINE, || (pool.messages("NBP_JOBS") == 0).then_some(()));
+}
+
+#[test]
+fn a_cancel_that_meets_the_end_of_the_build_has_one_outcome_everywhere() {
+    const ROUNDS: u32 = 12;
+    let pool = Pool::start();
+    let _worker = pool.worker("w1");
+    let mut seen = BTreeSet::new();
+    for round in 0..ROUNDS {
+        let flake = Flake::hosts(1).held("h01").salt(&format!("race {round}"));
+        let rev = pool.commit("master", &flake);
+        let run = asked(&pool, &["h01", "--rev", &rev]);
+        eventually("the build", DEADLINE, || (!pool.store.builders().is_empty()).then_some(()));
+        let cancel = || pool.spawn_producer("cancel", &["cancel", &run]);
+        // The first round cancels well before the end and the last one well after it.
+        let mut cancel = if round == 0 {
+            pool.producer(&["cancel", &run]).expect_code(0);
+            pool.store.release("h01");
+            cancel()
+        } else if round * 2 < ROUNDS {
+            let cancel = cancel();
+            sleep(Duration::from_millis(u64::from(ROUNDS / 2 - round) * 10));
+            pool.store.release("h01");
+            cancel
+        } else {
+            pool.store.release("h01");
+            sleep(Duration::from_millis(u64::from(round - ROUNDS / 2) * 40));
+            if round + 1 == ROUNDS {
+                pool.producer(&["watch", &run]).expect_code(0);
+            }
+            cancel()
+        };
+        assert!(cancel.wait(DEADLINE).success());
+
+        let answer = pool.producer(&["watch", &run, "--timeout", "30s", "--json"]);
+        let record = eventually("a finished record", DEADLINE, || {
+            pool.result(&rev, "h01").filter(|record| record["state"]["is"] == "finished")
+        });
+        let outcome = text(&record["state"]["outcome"]["result"]);
+        let (code, verdict) = match &*outcome {
+            "built" => (0, 0),
+            "cancelled" => (4, 3),
+            other => panic!("round {round}: {other}"),
+        };
+        let answer = answer.expect_code(code).json();
+        assert_eq!(text(&host(&answer, "h01")["outcome"]), outcome, "round {round}");
+        let status = pool.producer(&["status", &run, "--json"]).json();
+        assert_eq!(text(&host(&status, "h01")["outcome"]), outcome, "round {round}");
+        for of in [["--hosts", "h01"], ["--run", &run]] {
+            pool.gate_check(&[&["--rev", &rev], &of[..]].concat()).expect_code(verdict);
+        }
+        let told = eventually("the event", DEADLINE, || {
+            let events = pool.events(&format!("nbp.event.job.finished.homelab.{rev}.h01"));
+            (!events.is_empty()).then_some(events)
+        });
+        assert_eq!(told.len(), 1, "round {round}: {told:?}");
+        assert_eq!(text(&told[0]["what"]["outcome"]), outcome, "round {round}");
+        pool.store.hold("h01");
+        seen.insert(outcome);
+    }
+    eventually("an empty queue", DEADLINE, || (pool.messages("NBP_JOBS") == 0).then_some(()));
+    assert_eq!(seen.len(), 2, "both were met: {seen:?}");
 }
 
 #[test]
