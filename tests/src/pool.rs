@@ -296,6 +296,18 @@ impl Pool {
         })
     }
 
+    /// The subjects of the messages in a stream.
+    #[track_caller]
+    pub fn subjects(&self, stream: &str) -> Vec<String> {
+        self.block_on(async {
+            let stream = self.jetstream().await.get_stream(stream).await.expect("the stream");
+            let subjects = stream.info_with_subjects(">").await.expect("its subjects");
+            let subjects: Vec<(String, usize)> =
+                subjects.try_collect().await.expect("its subjects");
+            subjects.into_iter().map(|(subject, _)| subject).collect()
+        })
+    }
+
     /// Publishes any bytes on any subject, as a stranger would; waits until a stream has them.
     #[track_caller]
     pub fn publish(&self, subject: &str, payload: &[u8]) {

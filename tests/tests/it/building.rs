@@ -28,6 +28,8 @@ pub(crate) fn sixteen_hosts(pool: &Pool) {
         let out = text(&host(&answer, &name)["out_path"]);
         assert!(pool.store.real(&out).join("deps").exists(), "{out}");
     }
+    let outcome = &pool.result(&rev, "h01").expect("a result")["state"]["outcome"];
+    assert!(outcome["closure_bytes"].as_u64() > Some(0), "the closure's size is told: {outcome:#}");
     assert_eq!(pool.store.builds_begun(SHARED_LEAF), 1);
     assert_eq!(pool.messages("NBP_JOBS"), 0);
     let run = text(&answer["run"]);

@@ -39,6 +39,9 @@ fn a_worker_told_to_stop_finishes_what_it_builds() {
 
     worker.sigterm();
     worker.wait_for_log("told to stop", DEADLINE);
+    eventually("the registry to say so", DEADLINE, || {
+        (pool.bucket("nbp-workers").get("w1")?["draining"] == true).then_some(())
+    });
     pool.store.release("h01");
 
     assert!(worker.wait(DEADLINE).success(), "{}", worker.log());
