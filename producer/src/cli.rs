@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use options::{Broker, Voice};
 use settings::Span;
 
-use crate::command::{cancel, keys, last_good, logs, pause, retry, setup, status, submit, watch};
+use crate::command::{
+    cancel, dead, keys, last_good, logs, pause, retry, setup, status, submit, watch,
+};
 
 /// Submits NixOS builds to the pool and shows what became of them.
 #[derive(Debug, Parser)]
@@ -56,10 +58,12 @@ pub(crate) enum Command {
     Logs(logs::Args),
     /// Show the newest built closure of a host on its tracked branch
     LastGood(last_good::Args),
-    /// Take the wishes of runs away; a job that nobody else wants is cancelled
+    /// Take wishes away: those of a run, or all for one job. A job that nobody wants is cancelled
     Cancel(cancel::Args),
-    /// Ask again for the hosts of a run that were not built
+    /// Ask again for the hosts of a run that were not built, or for one job
     Retry(retry::Args),
+    /// Look after what will not be tried again by itself
+    Dead(dead::Args),
     /// Hand out no more jobs of a class; what runs goes on
     Pause(pause::Pause),
     /// Hand jobs out again
@@ -128,6 +132,12 @@ mod tests {
         check(&["setup", "--keys", "k.toml"], Some("--print-nats-config"));
         check(&["watch", "nope"], Some("uuid"));
         check(&["logs", "a.b.c"], Some("refused"));
+        check(&["cancel", "web"], Some("expected a run (a uuid) or"));
+        check(&["retry", "--failed", &format!("r.{REV}.web")], None);
+        check(&["dead", "requeue"], Some("NUMBER"));
+        check(&["dead", "show", "x"], Some("invalid digit"));
+        let bare = ["submit", "--all", "--repo", "r", "--rev", REV, "--supersede"];
+        check(&bare, Some("--ref"));
         check(&["status", "--rev", REV], Some("--repo"));
     }
 

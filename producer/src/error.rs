@@ -100,6 +100,15 @@ pub enum Error {
         /// The host.
         host: proto::Host,
     },
+    /// No such dead letter.
+    #[error("find dead letter {0}: it is not there; `producer dead list` says which are")]
+    UnknownLetter(u64),
+    /// A dead letter that cannot be asked for again.
+    #[error("requeue dead letter {0}: it names no job; `producer dead drop {0}` forgets it")]
+    NamesNoJob(u64),
+    /// A job has no hosts of which some failed.
+    #[error("retry: --failed is about runs, and {0} is a job")]
+    FailedOfJob(JobKey),
     /// Nothing is known of a commit.
     #[error("find a job of {0}: nobody asked for one")]
     UnknownRevision(String),
@@ -149,6 +158,9 @@ impl Error {
             | Self::UnknownJob(_)
             | Self::UnknownRevision(_)
             | Self::NoLastGood { .. }
+            | Self::UnknownLetter(_)
+            | Self::NamesNoJob(_)
+            | Self::FailedOfJob(_)
             | Self::NotInRun { .. }
             | Self::NoAttempt { .. }
             | Self::Git(GitError::NoSuchRef { .. }) => ExitCode::Usage,

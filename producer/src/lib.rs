@@ -3,6 +3,7 @@
 //! It writes wishes and runs, and reads everything else. It never writes a fact about a job, and it
 //! never builds: what it knows of a flake are the names and systems of its hosts.
 
+mod again;
 mod broker_file;
 mod cli;
 mod command;
@@ -16,7 +17,9 @@ mod progress;
 mod render;
 mod runs;
 mod snapshot;
+mod supersede;
 mod tail;
+mod target;
 mod view;
 
 pub use cli::Cli;
@@ -40,6 +43,7 @@ pub async fn run(cli: Cli, console: &mut Console) -> Result<ExitCode, Error> {
         Command::LastGood(args) => command::last_good::run(args, &mut context).await,
         Command::Cancel(args) => command::cancel::run(args, &mut context).await,
         Command::Retry(args) => command::retry::run(args, &mut context).await,
+        Command::Dead(args) => command::dead::run(args, &mut context).await,
         Command::Pause(args) => command::pause::pause(args, &mut context).await,
         Command::Resume(args) => command::pause::resume(args, &mut context).await,
     }

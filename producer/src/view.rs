@@ -39,7 +39,7 @@ pub(crate) enum Stand {
         reason: AttemptEnd,
         left: Duration,
     },
-    /// Ended. A job that nobody wants any more reads so at once.
+    /// Ended. A job that nobody wants any more, and nobody has, reads so at once.
     Finished(Box<Finished>),
 }
 
@@ -153,7 +153,8 @@ fn stand(class: &Class, seen: &Seen, record: Option<&Record>, look: Look<'_>) ->
     let over = |ms: u64| seen.record.time.plus(Duration::from_millis(ms));
     match (record.map(|record| &record.state), seen.request.value.as_ref()) {
         (Some(State::Finished(finished)), _) => Stand::Finished(Box::new(finished.clone())),
-        (_, Some(request)) if !request.wanted() => {
+        // Who has it may end it yet; nobody else may.
+        (None | Some(State::Waiting(_)), Some(request)) if !request.wanted() => {
             Stand::Finished(Box::new(withdrawn(request, seen.request.time)))
         }
         (None, request) => Stand::Queued(queue(class, request, look.workers)),

@@ -125,6 +125,11 @@ impl NixStore {
         fs::write(self.control(&format!("release-{host}")), "").expect("a writable control folder");
     }
 
+    /// Takes a release back: builds that begin from now on are held again.
+    pub fn hold(&self, host: &str) {
+        fs::remove_file(self.control(&format!("release-{host}"))).expect("it was released");
+    }
+
     /// Processes that use this store: Nix itself and builders, whoever started them.
     pub fn processes(&self) -> Vec<u32> {
         // A disk of its own is mounted here for everybody who was started since.

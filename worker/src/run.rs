@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bus::{Bus, Endpoint, clock, clock::ServerClock};
+use bus::{Bus, Endpoint, SweepScope, clock, clock::ServerClock};
 use proto::{Class, Instance, Priority, topology};
 use tokio::{
     sync::mpsc,
@@ -82,7 +82,8 @@ pub async fn standalone(
     worked
 }
 
-/// What `producer setup` does on a broker of one's own; changes of an operator are left alone.
+/// What `producer setup` does on a broker of one's own; changes of an operator are left alone. What
+/// a former life was building is handed out again.
 async fn set_up(config: &Config, endpoint: &Endpoint) -> Result<(), Error> {
     let bus = Bus::connect(endpoint).await?;
     let defaults = topology::CLASSES_DEFAULT.iter().filter_map(|class| class.parse().ok());
@@ -96,6 +97,9 @@ async fn set_up(config: &Config, endpoint: &Endpoint) -> Result<(), Error> {
     }
     for drift in &done.drift {
         warn!("left as it is: {drift}");
+    }
+    for job in bus.take_up(&config.name).await? {
+        info!(job = %job.job, "{}: is taken up from a former life", job.job.host);
     }
     bus.close().await;
     Ok(())
@@ -142,7 +146,7 @@ async fn work(
     let sweeper = Sweeper {
         bus: bus.clone(),
         worker: config.name.clone(),
-        classes: config.classes.clone(),
+        scope: SweepScope { classes: config.classes.clone(), keep_requests: config.keep_requests },
         every: config.sweep_every,
         teller: teller.clone(),
     };

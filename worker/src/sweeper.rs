@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use bus::{Bus, SweepMemory};
-use proto::{Class, Epoch, WorkerName, event::What};
+use bus::{Bus, SweepMemory, SweepScope};
+use proto::{Epoch, WorkerName, event::What};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
@@ -14,7 +14,7 @@ use crate::teller::{News, Teller};
 pub(crate) struct Sweeper {
     pub(crate) bus: Bus,
     pub(crate) worker: WorkerName,
-    pub(crate) classes: Vec<Class>,
+    pub(crate) scope: SweepScope,
     /// On average this far apart.
     pub(crate) every: Duration,
     pub(crate) teller: Teller,
@@ -39,15 +39,17 @@ impl Sweeper {
     }
 
     async fn sweep(&self, memory: &mut SweepMemory) {
-        match self.bus.sweep(memory, &self.classes).await {
+        match self.bus.sweep(memory, &self.scope).await {
             Ok(swept) => {
                 for subject in swept.requeued {
                     info!(job = %subject.job, "{}: was wanted and in no queue", subject.job.host);
                     let news = News::of(&self.worker, subject, Epoch::default(), What::Requeued);
                     self.teller.tell(news);
                 }
-                if swept.pruned > 0 {
-                    info!(requests = swept.pruned, "pruned what nobody needs any more");
+                for subject in swept.pruned {
+                    info!(job = %subject.job, "{}: its old request is forgotten", subject.job.host);
+                    let news = News::of(&self.worker, subject, Epoch::default(), What::Pruned);
+                    self.teller.tell(news);
                 }
             }
             // The next sweep looks again; a broker that is away has been told of already.

@@ -70,24 +70,70 @@ fn messages_that_name_no_job_are_dead_letters_and_good_jobs_go_on() {
 }
 
 #[test]
-fn a_message_that_contradicts_its_subject_ends_its_job_as_refused() {
+fn a_poisoned_message_ends_its_job_as_refused_with_a_dead_letter() {
+    let long = format!("{{\"v\":1,{}", " ".repeat(200_000));
+    for (payload, why) in [
+        (r#"{"v":1,"job":"homelab.other","incarnation":"x","at":0}"#, "job"),
+        (r#"{"v":2,"job":"of a newer version"}"#, "unknown version 2"),
+        ("\u{0}\u{1}", "expected value"),
+        (&long, "EOF"),
+    ] {
+        let pool = Pool::start();
+        // Larger than the queue takes by itself, as when an operator has raised its limit.
+        take_large_messages(&pool);
+        let rev = pool.commit("master", &Flake::hosts(1));
+        pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+        let requests = pool.bucket("nbp-requests");
+        let incarnation = requests.values().next().expect("a request")["incarnation"].clone();
+        let incarnation = incarnation.as_str().expect("a uuid");
+        let subject = format!("nbp.build.x86_64-linux.high.homelab.{rev}.h01.{incarnation}");
+        pool.publish(&subject, payload.as_bytes());
+        // One slot, so that the urgent message is met before the good one.
+        let options = WorkerOptions { slots: 1, ..WorkerOptions::default() };
+        let mut worker = pool.worker_with("w1", &options);
+
+        let record = eventually("a result", DEADLINE, || pool.result(&rev, "h01"));
+
+        let outcome = &record["state"]["outcome"];
+        assert_eq!(outcome["result"], "infra-failed", "{record:#}");
+        assert_eq!(outcome["kind"], "refused", "{record:#}");
+        assert!(crate::text(&outcome["failure"]["message"]).contains(why), "{why}: {record:#}");
+        assert_eq!(pool.store.builds_begun(&system_name("h01")), 0);
+        eventually("an empty queue", DEADLINE, || (pool.messages("NBP_JOBS") == 0).then_some(()));
+        let letters = pool.producer(&["dead", "list", "--json"]).expect_code(0).json();
+        assert_eq!(letters.as_array().map(Vec::len), Some(1), "{letters:#}");
+        assert_eq!(letters[0]["job"], format!("homelab.{rev}.h01"));
+        // Asked anew it is built: the poison was in the message, not in the job.
+        pool.producer(&["dead", "requeue", "1"]).expect_code(0);
+        all_built(pool.submit(&["h01", "--rev", &rev, "--wait", "--json"]), 1);
+        assert!(worker.is_running());
+    }
+}
+
+#[test]
+fn a_message_that_is_too_large_never_comes_into_the_queue() {
     let pool = Pool::start();
-    let rev = pool.commit("master", &Flake::hosts(1));
-    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
-    let requests = pool.bucket("nbp-requests");
-    let incarnation = requests.values().next().expect("a request")["incarnation"].clone();
-    let incarnation = incarnation.as_str().expect("a uuid");
-    let subject = format!("nbp.build.x86_64-linux.high.homelab.{rev}.h01.{incarnation}");
-    pool.publish(&subject, br#"{"v":1,"job":"homelab.other","incarnation":"x","at":0}"#);
-    // One slot, so that the urgent message is met before the good one.
-    let _worker = pool.worker_with("w1", &WorkerOptions { slots: 1, ..WorkerOptions::default() });
+    let refused = pool.block_on(async {
+        let subject = format!(
+            "nbp.build.x86_64-linux.high.homelab.{ANY_REV}.h01.0190f0d4-0000-7000-8000-000000000001"
+        );
+        let context = pool.jetstream().await;
+        let published = context.publish(subject, vec![b' '; 20 << 10].into()).await;
+        published.expect("a connected client").await
+    });
+    let refused = refused.expect_err("20 KiB").to_string();
+    assert!(refused.contains("message size exceeds maximum allowed"), "{refused}");
+    assert_eq!(pool.messages("NBP_JOBS"), 0);
+}
 
-    let record = eventually("a result", DEADLINE, || pool.result(&rev, "h01"));
-
-    assert_eq!(record["state"]["outcome"]["result"], "infra-failed", "{record:#}");
-    assert_eq!(record["state"]["outcome"]["kind"], "refused", "{record:#}");
-    assert_eq!(pool.store.builds_begun(&system_name("h01")), 0);
-    eventually("an empty queue", DEADLINE, || (pool.messages("NBP_JOBS") == 0).then_some(()));
+fn take_large_messages(pool: &Pool) {
+    pool.block_on(async {
+        let context = pool.jetstream().await;
+        let stream = context.get_stream("NBP_JOBS").await.expect("the stream");
+        let mut config = stream.cached_info().config.clone();
+        config.max_message_size = 1 << 20;
+        context.update_stream(config).await.expect("updates");
+    });
 }
 
 #[test]

@@ -2,10 +2,13 @@
 
 mod admission;
 mod asking_again;
+mod bad_lines;
 mod building;
 mod changing_minds;
 mod chaos;
+mod cluster;
 mod daemon;
+mod dead_letters;
 mod denials;
 mod facts;
 mod finishing;
@@ -32,6 +35,7 @@ mod servers;
 mod sharing;
 mod signatures;
 mod standalone;
+mod sweeping;
 mod waiting;
 
 use std::{collections::BTreeMap, time::Duration};
