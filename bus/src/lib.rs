@@ -25,6 +25,7 @@ mod submit;
 mod sweep;
 mod takeover;
 mod tls;
+mod unreadable;
 
 pub use bucket::{Entry, Records};
 pub use connection::{ANSWER_WAIT, Bus, ConnectError, Endpoint, Link, URL_DEFAULT};
@@ -40,3 +41,4 @@ pub use reconcile::{Drift, Reconciled};
 pub use streams::{Queued, StoredChunk};
 pub use submit::{Asked, ask_of};
 pub use sweep::{SweepMemory, SweepScope, Swept};
+pub use unreadable::Unreadable;

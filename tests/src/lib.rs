@@ -19,6 +19,7 @@ pub mod process;
 pub mod proxy;
 pub mod repo;
 pub mod scratch;
+pub mod stranger;
 pub mod tap;
 pub mod updates;
 
@@ -35,5 +36,6 @@ pub use process::{Output, Spawned};
 pub use proxy::Proxy;
 pub use repo::Repo;
 pub use scratch::scratch;
+pub use stranger::Stranger;
 pub use tap::Tap;
 pub use updates::Updates;

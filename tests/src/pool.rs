@@ -279,6 +279,12 @@ impl Pool {
         self.stored("NBP_EVENTS", filter).into_iter().map(|(_, event)| event).collect()
     }
 
+    /// The dead letters, oldest first.
+    #[track_caller]
+    pub fn letters(&self) -> Vec<Value> {
+        self.stored("NBP_DEAD", ">").into_iter().map(|(_, letter)| letter).collect()
+    }
+
     /// The messages of a stream under `filter` with their subjects, oldest first.
     fn stored(&self, stream: &str, filter: &str) -> Vec<(String, Value)> {
         self.block_on(async {

@@ -36,6 +36,7 @@ mod sharing;
 mod signatures;
 mod standalone;
 mod sweeping;
+mod unreadable;
 mod waiting;
 
 use std::{collections::BTreeMap, time::Duration};
