@@ -12,6 +12,7 @@ mod dead_letters;
 mod denials;
 mod facts;
 mod finishing;
+mod following;
 mod forge_client;
 mod fuzz;
 mod gate_checks;
