@@ -243,13 +243,10 @@ enum Sign {
 }
 
 fn read(message: &Message) -> Sign {
-    // Only a delivery can be acked. A status says nothing against it: whoever publishes writes the
-    // headers, and a job taken for an order of the server would come again for ever.
-    if message.reply.is_some() {
-        return Sign::Job;
-    }
     match message.status {
-        // The answer that ends the subscription.
+        // Only a delivery can be acked; the other message without a status is the answer that
+        // ends the subscription.
+        None if message.reply.is_some() => Sign::Job,
         None => Sign::Ended,
         Some(StatusCode::IDLE_HEARTBEAT) => Sign::Alive,
         Some(StatusCode::NO_RESPONDERS) => Sign::NotServed,

@@ -9,6 +9,7 @@ use std::{
 };
 
 use proto::{Host, Input, Revision};
+use serde::de::DeserializeOwned;
 use settings::RepoUrl;
 use tokio::process::Command;
 
@@ -73,7 +74,7 @@ in first [
 
 /// Words of Nix's evaluator, for faults that no other network or machine would mend. A message
 /// that has none of them may be about a fetch, so nobody's flake is blamed for it.
-const FLAKE_FAULTS: [&str; 12] = [
+const FLAKE_FAULTS: [&str; 13] = [
     "syntax error",
     "undefined variable",
     "does not provide attribute",
@@ -86,13 +87,14 @@ const FLAKE_FAULTS: [&str; 12] = [
     "cannot coerce",
     "not a function",
     "cannot write modified lock file",
+    // What newer ones say of a string that is no text.
+    "invalid UTF-8",
 ];
 
 impl Flake<'_> {
     /// The names of all hosts, whatever state the hosts are in.
     pub async fn names(&self) -> Result<Vec<String>, FlakeError> {
-        let json = self.eval("builtins.attrNames").await?;
-        serde_json::from_slice(&json).map_err(FlakeError::Answer)
+        answer(&self.eval("builtins.attrNames").await?)
     }
 
     /// The systems of these hosts, as far as they tell. `tryEval` does not catch an abort or a type
@@ -118,8 +120,7 @@ impl Flake<'_> {
         &self,
         hosts: &[Host],
     ) -> Result<BTreeMap<String, Option<String>>, FlakeError> {
-        let json = self.eval(&systems_of(hosts)).await?;
-        serde_json::from_slice(&json).map_err(FlakeError::Answer)
+        answer(&self.eval(&systems_of(hosts)).await?)
     }
 
     /// As Nix names it.
@@ -151,6 +152,12 @@ impl Flake<'_> {
         }
         Err(fault(done.stderr.trim_end()))
     }
+}
+
+/// Strings of Nix are bytes, and Nix 2.8 writes them into its JSON as they are. What is no text
+/// makes no legal name either, and is refused by that name instead of hiding all others.
+fn answer<T: DeserializeOwned>(json: &[u8]) -> Result<T, FlakeError> {
+    serde_json::from_str(&String::from_utf8_lossy(json)).map_err(FlakeError::Answer)
 }
 
 /// The function that Nix applies. Host names are tokens: inside quotes they mean only themselves.

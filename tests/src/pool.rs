@@ -166,6 +166,11 @@ impl Pool {
         Spawned::start(name, &mut worker, self.dir.path())
     }
 
+    /// The state folder of a worker.
+    pub fn state_of(&self, worker: &str) -> PathBuf {
+        self.dir.path().join(format!("state-{worker}"))
+    }
+
     /// `producer submit --repo homelab` with these arguments, to its end.
     #[track_caller]
     pub fn submit(&self, args: &[&str]) -> Output {
@@ -368,7 +373,7 @@ impl Pool {
     }
 
     fn worker_config(&self, name: &str, options: &WorkerOptions<'_>, store: &NixStore) -> String {
-        let state = self.dir.path().join(format!("state-{name}"));
+        let state = self.state_of(name);
         fs::create_dir_all(&state).expect("a writable temporary folder");
         format!(
             "[nats]\nurl = \"{}\"\n\n\

@@ -23,30 +23,85 @@ fn bad_names_on_the_command_line_are_refused() {
     producer.args(["submit", "--repo", "homelab"]).arg(OsStr::from_bytes(b"\xff\xfe"));
     let output = run(producer.args(["--rev", ANY_REV]), DEADLINE).expect_code(2);
     assert!(!output.stderr.contains("panicked"), "{output}");
+    pool.commit("master", &Flake::hosts(1));
     for (wrong, named) in [
         (["h01", "--rev", "abc"], "full commit"),
         (["h01", "--rev", "HEAD"], "full commit"),
-        (["h01", "--ref", "nosuch"], "nosuch"),
+        (["h01", "--ref", "nosuch"], "no such ref"),
         (["h01", "--ref", "$(id)"], "$(id)"),
+        (["h01", "--ref", "../master"], "../master"),
+        (["h01", "--ref", "--upload-pack=id"], "--upload-pack"),
     ] {
-        let output = pool.submit(&wrong);
-        assert!(matches!(output.code, Some(2 | 3)), "{output}");
+        let output = pool.submit(&wrong).expect_code(2);
         assert!(output.stderr.contains(named), "{output}");
     }
+    // The same names wherever else a host, a repo or a job is named.
+    for bad in ["../x", "a b", "$(id)", &long, ""] {
+        let key = format!("homelab.{ANY_REV}.{bad}");
+        for args in [
+            &["logs", bad][..],
+            &["logs", &key],
+            &["status", "--repo", bad],
+            &["submit", "--repo", bad, "h01", "--rev", ANY_REV],
+            &["setup", "--classes", bad],
+        ] {
+            let output = pool.producer(args).expect_code(2);
+            assert!(output.stderr.contains("is refused: "), "{output}");
+        }
+        let output = pool.gate_check(&["--rev", ANY_REV, "--hosts", bad]).expect_code(2);
+        assert!(output.stderr.contains("host name"), "{output}");
+    }
     let output = pool.producer(&["submit", "--repo", "nosuch", "--all", "--ref", "master"]);
-    assert!(output.expect_code(2).stderr.contains("nosuch"));
+    assert!(output.expect_code(2).stderr.contains("nosuch: "));
     assert_eq!((pool.messages("NBP_JOBS"), pool.messages("KV_nbp-runs")), (0, 0));
 }
 
 #[test]
 fn bad_names_in_the_flake_are_refused_by_name() {
     let pool = Pool::start();
-    pool.commit("master", &Flake::named(&["good", "a b", "../x $(id)"]));
+    let long = "x".repeat(300);
+    let names: [(&str, &str); 5] = [
+        ("\"a b\"", "\"a b\""),
+        ("\"../x \\$(id)\"", "../x $(id)"),
+        ("\"\"", "it is empty"),
+        (&format!("\"{long}\""), "(cut, 300 bytes in all)"),
+        // Half of a character: bytes that are no text.
+        ("${builtins.substring 0 1 \"é\"}", "\u{fffd}"),
+    ];
+    let host = "{ config.system.build.toplevel = throw \"never asked for\"; }";
+    let flake = |names: &[(&str, &str)]| {
+        let hosts: String = names.iter().map(|(name, _)| format!("{name} = {host}; ")).collect();
+        format!("{{ outputs = _: {{ nixosConfigurations = {{ good = {host}; {hosts} }}; }}; }}")
+    };
+    for some in names.chunks(1).chain([&names[..]]) {
+        pool.repo.commit("master", &[("flake.nix", flake(some))]);
 
-    let output = pool.submit(&["--all", "--ref", "master"]).expect_code(2);
+        let output = pool.submit(&["--all", "--ref", "master"]).expect_code(2);
 
-    assert!(output.stderr.contains("\"a b\"") && output.stderr.contains("../x"), "{output}");
-    assert_eq!(pool.messages("NBP_JOBS"), 0);
+        for (_, told) in some {
+            assert!(output.stderr.contains(told), "{told}: {output}");
+        }
+        assert!(!output.stderr.contains("\"good\""), "{output}");
+    }
+    assert_eq!((pool.messages("NBP_JOBS"), pool.messages("KV_nbp-runs")), (0, 0));
+    // Left out on purpose, none of them keeps the good one from being asked for.
+    let excluded =
+        ["--exclude", "\u{fffd}", "--exclude", "*[ /]*", "--exclude", "", "--exclude", "xx*"];
+    let output = pool.submit(&[&["--all", "--ref", "master"], &excluded[..]].concat());
+    assert_eq!(output.expect_code(0).stdout.lines().count(), 1);
+    assert_eq!(pool.messages("NBP_JOBS"), 1);
+}
+
+#[test]
+fn a_system_that_is_no_text_hides_no_other_system() {
+    let pool = Pool::start();
+    let flake = Flake::hosts(3)
+        .system("h02", "aarch64-linux")
+        .host_expression("h03", "{ pkgs.system = builtins.substring 0 1 \"é\"; }");
+    pool.commit("master", &flake);
+    let answer = pool.submit(&["--all", "--ref", "master", "--json"]).expect_code(0).json();
+    let class = |name: &str| host(&answer, name)["class"].clone();
+    assert_eq!(["h01", "h02", "h03"].map(class), ["x86_64-linux", "aarch64-linux", "x86_64-linux"]);
 }
 
 #[test]
@@ -208,6 +263,44 @@ fn a_commit_on_no_allowed_ref_is_refused_before_evaluation() {
 }
 
 #[test]
+fn a_commit_on_no_allowed_ref_is_refused_also_when_nix_and_the_mirror_have_it_by_other_ways() {
+    let pool = Pool::start();
+    let master = pool.commit("master", &Flake::hosts(1));
+    pool.repo.set_branch("secret", &master);
+    let secret = pool.commit("secret", &Flake::hosts(2).salt("secret"));
+    let worker = pool.worker("w1");
+    all_built(pool.submit(&["h01", "--rev", &master, "--wait", "--json"]), 1);
+    // Somebody fetches it into the worker's own mirror, below no branch and below one that is not
+    // allowed, and evaluates it there as the worker would, with its store and its cache.
+    let state = pool.state_of("w1");
+    let mirror = state.join("mirrors/homelab.git");
+    let git = |args: &[&str]| {
+        let mut git = tests::process::command("git");
+        git.arg("--git-dir").arg(&mirror).args(args).env("HOME", &state);
+        run(&mut git, DEADLINE).expect_code(0);
+    };
+    git(&["fetch", "--quiet", &pool.repo.url(), &secret]);
+    for name in ["refs/heads/secret", &format!("refs/nbp/{secret}")] {
+        git(&["update-ref", name, &secret]);
+    }
+    let flake = format!("git+file://{}?ref=secret&rev={secret}", mirror.display());
+    let toplevel = "nixosConfigurations.h02.config.system.build.toplevel.drvPath";
+    let mut nix = pool.store.nix("nix");
+    nix.env("HOME", state.join("home"));
+    nix.args(["eval", "--raw", "--no-accept-flake-config", &format!("{flake}#{toplevel}")]);
+    run(&mut nix, DEADLINE).expect_code(0);
+
+    let output = pool.submit(&["h02", "--rev", &secret, "--wait", "--json"]).expect_code(3).json();
+
+    let message = host(&output, "h02")["failure"]["message"].as_str().expect("a message");
+    assert!(message.contains("is on no branch that this worker may build"), "{output:#}");
+    let logs = pool.producer(&["logs", "h02", "--rev", &secret, "--repo", "homelab"]);
+    assert!(logs.stdout.contains("fetching") && !logs.stdout.contains("evaluating"), "{logs}");
+    assert_eq!(pool.store.builds_begun(&system_name("h02")), 0);
+    drop(worker);
+}
+
+#[test]
 fn a_commit_that_left_its_ref_is_refused_although_mirror_and_nix_still_have_it() {
     let pool = Pool::start();
     let master = pool.commit("master", &Flake::hosts(1));
@@ -263,12 +356,40 @@ fn a_flake_that_asks_for_settings_gets_none() {
 #[test]
 fn a_typo_in_a_config_file_is_named_with_the_key_that_was_meant() {
     let dir = tests::scratch();
-    let path = dir.path().join("worker.toml");
-    let text = "[worker]\nname = \"w\"\nslotss = 2\n[repos.r]\nurl = \"/r\"\n";
-    std::fs::write(&path, text).expect("a writable folder");
-    let mut worker = tests::process::command(tests::process::binary("worker"));
-    let output = run(worker.arg("check-config").arg(&path), DEADLINE).expect_code(2);
-    for part in ["worker.toml", "slotss", "slots"] {
-        assert!(output.stderr.contains(part), "{output}");
+    let path = dir.path().join("typo.toml");
+    let typo = path.to_str().expect("a plain path");
+    for (text, parts, commands) in [
+        (
+            "[worker]\nname = \"w\"\nslotss = 2\n[repos.r]\nurl = \"/r\"\n",
+            ["line 3", "slotss", "did you mean `slots`?"],
+            &["worker check-config", "worker run --config", "worker standalone --config"][..],
+        ),
+        (
+            "[nats]\nurl = \"nats://127.0.0.1:1\"\nca_fil = \"/x\"\n",
+            ["line 3", "ca_fil", "did you mean `ca_file`?"],
+            &[
+                "producer status --config",
+                "gate check --repo r --rev REV --hosts h --config",
+                "worker check-config",
+            ],
+        ),
+        (
+            "[repos.r]\nurl = \"/r\"\nrefs = [\"master\"\n",
+            ["typo.toml", "line", "array"],
+            &["producer status --config", "gate check --repo r --rev REV --hosts h --config"],
+        ),
+    ] {
+        std::fs::write(&path, text).expect("a writable folder");
+        for command in commands {
+            let command = command.replace("REV", ANY_REV);
+            let mut words = command.split(' ');
+            let program = tests::process::binary(words.next().expect("a program"));
+            let mut command = tests::process::command(program);
+            let output = run(command.args(words).arg(typo), DEADLINE).expect_code(2);
+            for part in parts {
+                assert!(output.stderr.contains(part), "{part}: {output}");
+            }
+            assert_eq!(output.stdout, "");
+        }
     }
 }

@@ -27,7 +27,7 @@ fn messages_that_no_client_can_read_are_dead_letters_and_good_jobs_go_on() {
     ] {
         stranger.publish_with(headers, &subject(host.as_bytes()), b"{}");
     }
-    // These two can be read, as what the server says of itself, which they are not.
+    // These would read as what the server says of itself, if it did not take the status out.
     for (host, headers) in
         [("h4", "NATS/1.0 503\r\na: b\r\n\r\n"), ("h5", "NATS/1.0 404 No\r\na: b\r\n\r\n")]
     {
