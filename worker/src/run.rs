@@ -132,6 +132,7 @@ async fn work(
         worker: config.name.clone(),
         instance,
         classes: config.classes.clone(),
+        repos: config.repos.keys().cloned().collect(),
         slots: config.slots,
         since: clock::now(),
     };

@@ -101,6 +101,7 @@ fn presence(of: &str) -> Presence {
         worker: worker(),
         instance: Instance(Uuid::nil()),
         classes: vec![class(of)],
+        repos: vec![job("web").repo],
         slots: 2,
         jobs: Vec::new(),
         draining: false,
@@ -132,6 +133,13 @@ fn a_job_without_a_fact_is_queued_and_says_what_it_waits_for() {
     check(asked(), None, &[presence("x86_64-linux")], nobody);
     check(asked(), None, &[Presence { draining: true, ..arm.clone() }], nobody);
     check(asked(), None, std::slice::from_ref(&arm), "queued");
+    let unsaid = Presence { repos: Vec::new(), ..arm.clone() };
+    check(asked(), None, &[unsaid], "queued");
+    let other = Presence { repos: vec!["other".parse().expect("a repo")], ..arm.clone() };
+    let nobody = "queued: no worker for repo nixos-servers (class aarch64-linux) \
+                  since 1970-01-01T00:15:00Z";
+    check(asked(), None, std::slice::from_ref(&other), nobody);
+    check(asked(), None, &[other, arm.clone()], "queued");
     let paused = Presence { paused: Some("disk is full".into()), ..arm.clone() };
     let told = "queued: w1 takes nothing now: disk is full";
     check(asked(), None, std::slice::from_ref(&paused), told);

@@ -59,9 +59,9 @@ async fn a_publish_that_nobody_takes_is_tried_again_until_somebody_does() {
     let heard = || server.monitored("/varz")["in_msgs"].as_u64().expect("a number");
     let before = heard();
     let (subject, message) = job(1);
-    let publishing = tokio::spawn(async move {
-        bus.publish_job(&subject, &message).await.map_err(|e| e.to_string())
-    });
+    let mut publishing = tokio::task::JoinSet::new();
+    publishing
+        .spawn(async move { bus.publish_job(&subject, &message).await.map_err(|e| e.to_string()) });
     // As between two leaders: the publish is answered by "nobody is there".
     eventually("the first try", DEADLINE, || (heard() > before).then_some(()));
     let context = jetstream::new(async_nats::connect(server.url()).await.expect("connects"));
@@ -72,7 +72,8 @@ async fn a_publish_that_nobody_takes_is_tried_again_until_somebody_does() {
     };
     let mut stream = context.create_stream(config).await.expect("a stream");
 
-    assert_eq!(publishing.await.expect("ends"), Ok(Queued::Now));
+    let published = publishing.join_next().await.expect("one").expect("ends");
+    assert_eq!(published, Ok(Queued::Now));
 
     assert_eq!(stream.info().await.expect("its state").state.messages, 1);
 }
