@@ -10,6 +10,7 @@ mod cluster;
 mod daemon;
 mod dead_letters;
 mod denials;
+mod examples;
 mod facts;
 mod finishing;
 mod following;

@@ -127,6 +127,28 @@ impl Held {
         self.running.phase
     }
 
+    /// What is under way, for the table of the tests.
+    #[cfg(test)]
+    pub(super) fn in_words(&self) -> String {
+        let work = match &self.work {
+            Work::Building => "building",
+            Work::Stopping(Stop::Cancel(_)) => "stopping for a cancel",
+            Work::Stopping(Stop::HandBack) => "stopping for a drain",
+            Work::Stopping(Stop::Fenced) => "stopping, not mine",
+            Work::Ended(Ending::Finish(_)) => "ended",
+            Work::Ended(Ending::Wait { .. }) => "ended, to be tried again",
+        };
+        let sync = match &self.sync {
+            Sync::Idle => "",
+            Sync::Renewing(_) => ", renewing",
+            Sync::ReadingRequest => ", reading request",
+            Sync::ReadingRecord => ", reading record",
+            Sync::Pausing(_) => ", pausing",
+            Sync::Ending => ", writing its end",
+        };
+        format!("{work}{sync}")
+    }
+
     pub(super) fn deadline(&self) -> Duration {
         match self.sync {
             Sync::Pausing(until) => until.min(self.next_beat),
