@@ -203,6 +203,10 @@ impl Permissions {
         for bucket in [Bucket::Requests, Bucket::Results, Bucket::LastGood, Bucket::Workers] {
             self.read(&bucket.stream());
         }
+        // Messages that no client can be given are found and taken out by their number. Whoever
+        // deletes another's job this way costs it time: it is wanted, so a sweep queues it again.
+        self.api(&format!("STREAM.MSG.GET.{}", topology::JOBS));
+        self.api(&format!("STREAM.MSG.DELETE.{}", topology::JOBS));
         // What is queued, for sweeping; its newest dead letter, so that it stores none twice.
         self.api(&format!("STREAM.INFO.{}", topology::JOBS));
         self.api(&format!("STREAM.MSG.GET.{}", topology::DEAD));

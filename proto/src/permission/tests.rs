@@ -91,7 +91,7 @@ fn who_reads_what_from_the_leader() {
         ("NBP_LOGS", "sgroa", "sgroa"),
         ("NBP_EVENTS", "groa", "roa"),
         ("NBP_DEAD", "woa", "oa"),
-        ("NBP_JOBS", "a", "swgroa"),
+        ("NBP_JOBS", "wa", "swgroa"),
         ("OTHER_STREAM", "a", "a"),
     ] {
         publish(&format!("$JS.API.STREAM.MSG.GET.{stream}"), get);
@@ -123,7 +123,6 @@ fn only_the_admin_makes_and_unmakes() {
         "STREAM.UPDATE.NBP_JOBS",
         "STREAM.DELETE.NBP_JOBS",
         "STREAM.PURGE.NBP_JOBS",
-        "STREAM.MSG.DELETE.NBP_JOBS",
         "STREAM.MSG.DELETE.KV_nbp-results",
         "STREAM.RESTORE.X",
         "STREAM.SNAPSHOT.NBP_JOBS",
@@ -141,6 +140,8 @@ fn only_the_admin_makes_and_unmakes() {
     publish("$JS.API.CONSUMER.PAUSE.NBP_JOBS.x86_64-linux-high", "oa");
     publish("$JS.API.CONSUMER.PAUSE.OTHER.c", "a");
     publish("$JS.API.STREAM.MSG.DELETE.NBP_DEAD", "oa");
+    // A message that no client can be given can be ended by its number only.
+    publish("$JS.API.STREAM.MSG.DELETE.NBP_JOBS", "wa");
 }
 
 #[test]

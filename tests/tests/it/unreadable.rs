@@ -33,8 +33,7 @@ fn messages_that_no_client_can_read_are_dead_letters_and_good_jobs_go_on() {
     {
         stranger.publish_with(headers.as_bytes(), &subject(host.as_bytes()), b"{}");
     }
-    let queued = pool.messages("NBP_JOBS");
-    assert!(queued >= 5, "the broker took {queued}");
+    eventually("all of them", DEADLINE, || (pool.messages("NBP_JOBS") == 6).then_some(()));
     let mut worker = pool.worker_with("w1", &sweeping());
 
     all_built(pool.submit(&["--all", "--ref", "master", "--wait", "--json"]), 4);
@@ -42,7 +41,7 @@ fn messages_that_no_client_can_read_are_dead_letters_and_good_jobs_go_on() {
     eventually("an empty queue", DEADLINE, || (pool.messages("NBP_JOBS") == 0).then_some(()));
     // Nobody asked for the last two: they are stale, and acked.
     let letters = pool.letters();
-    assert_eq!(letters.len() as u64, queued - 2, "{letters:#?}");
+    assert_eq!(letters.len(), 4, "{letters:#?}");
     let of_bytes = letters.iter().find(|it| it["payload"] == "Ynl0ZXMgaW4gdGhlIG5hbWU=");
     let reason = &of_bytes.expect("the one with bytes in its name")["reason"];
     assert!(reason.as_str().is_some_and(|it| it.contains("subject is not text")), "{reason}");
