@@ -6,6 +6,9 @@
 //! is acked. While nobody answers, the lease may run out; then the job is an orphan, which is
 //! built on for `orphan_grace` and leased again if nobody took it.
 
+#[cfg(test)]
+mod words;
+
 use std::time::Duration;
 
 use bus::Entry;
@@ -125,28 +128,6 @@ impl Held {
 
     pub(super) fn phase(&self) -> Phase {
         self.running.phase
-    }
-
-    /// What is under way, for the table of the tests.
-    #[cfg(test)]
-    pub(super) fn in_words(&self) -> String {
-        let work = match &self.work {
-            Work::Building => "building",
-            Work::Stopping(Stop::Cancel(_)) => "stopping for a cancel",
-            Work::Stopping(Stop::HandBack) => "stopping for a drain",
-            Work::Stopping(Stop::Fenced) => "stopping, not mine",
-            Work::Ended(Ending::Finish(_)) => "ended",
-            Work::Ended(Ending::Wait { .. }) => "ended, to be tried again",
-        };
-        let sync = match &self.sync {
-            Sync::Idle => "",
-            Sync::Renewing(_) => ", renewing",
-            Sync::ReadingRequest => ", reading request",
-            Sync::ReadingRecord => ", reading record",
-            Sync::Pausing(_) => ", pausing",
-            Sync::Ending => ", writing its end",
-        };
-        format!("{work}{sync}")
     }
 
     pub(super) fn deadline(&self) -> Duration {
