@@ -21,6 +21,7 @@ mod logs;
 mod overriding;
 mod pulling;
 mod second_opinions;
+mod service;
 mod sharing;
 mod standalone;
 mod waiting;
