@@ -26,6 +26,7 @@ test: setup ## everything that must hold before a commit
 	cargo build --locked --workspace
 	scripts/check-licences
 	$(with_tools) scripts/check-config
+	$(with_tools) scripts/check-deploy
 	$(with_tools) cargo test --locked --workspace
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace
 
