@@ -14,19 +14,27 @@ let
   toml = pkgs.formats.toml { };
 
   settingsFor =
-    service:
+    service: run:
     lib.recursiveUpdate (pool.dropNulls {
       nats = pool.natsTable top service;
       repos = lib.mapAttrs (pool.repoTable service) top.repos;
       forge = {
         inherit (cfg.forge) url;
+        repo = run.forgeRepo;
         token_file = pool.credential service "forge-token";
       };
       gate = lib.optionalAttrs (cfg.trustedWorkers != [ ]) { trusted_workers = cfg.trustedWorkers; };
+      cache = lib.optionalAttrs (cfg.cache.url != null) {
+        inherit (cfg.cache) url;
+        public_key = cfg.cache.publicKey;
+      };
     }) cfg.settings;
 
+  filledFor = service: run: lib.filterAttrs (_: table: table != { }) (settingsFor service run);
+
+  # The deadline is the gate's own; systemd's is only there for a gate that hangs.
   gateService =
-    name: description: command: timeout:
+    name: run: description: arguments:
     lib.mkMerge [
       pool.clientService
       {
@@ -41,7 +49,7 @@ let
         restartIfChanged = false;
         serviceConfig = import ./hardening.nix // {
           Type = "oneshot";
-          ExecStart = "${lib.getExe' top.package "gate"} --config ${toml.generate "gate.toml" (settingsFor name)} ${command}";
+          ExecStart = "${lib.getExe' top.package "gate"} --config ${toml.generate "gate.toml" (filledFor name run)} ${lib.escapeShellArgs arguments}";
           # 1: an update that does not build is an answer. 4: it was cancelled. 3, undecided, is a failure.
           SuccessExitStatus = [
             1
@@ -56,30 +64,38 @@ let
             "forge-token:${toString cfg.forge.tokenFile}"
           ]
           ++ pool.repoCredentials top.repos;
-          TimeoutStartSec = timeout;
+          TimeoutStartSec = "24h";
         };
       }
     ];
 
-  runs = lib.mapAttrs' (
-    repo: run:
-    let
-      service = "nix-build-pool-gate-run-${repo}";
-      command = lib.escapeShellArgs [
+  runService = repo: "nix-build-pool-gate-run-${repo}";
+  resumeService = repo: "nix-build-pool-gate-resume-${repo}";
+
+  services = lib.concatMapAttrs (repo: run: {
+    ${runService repo} = gateService (runService repo) run "nix-build-pool gate of ${repo}" (
+      [
         "run"
         "--repo"
         repo
-        "--base"
-        run.base
         "--deadline"
         run.deadline
-      ];
-    in
-    # The deadline is the gate's own; systemd's is only there for a gate that hangs.
-    lib.nameValuePair service (gateService service "nix-build-pool gate of ${repo}" command "24h")
-  ) cfg.run;
-
-  resume = "nix-build-pool-gate-resume";
+      ]
+      ++ lib.optionals (run.base != null) [
+        "--base"
+        run.base
+      ]
+    );
+    ${resumeService repo} =
+      gateService (resumeService repo) run "nix-build-pool gate of ${repo}: resume"
+        [
+          "resume"
+          "--repo"
+          repo
+          "--deadline"
+          run.deadline
+        ];
+  }) cfg.run;
 
   timer = description: calendar: {
     inherit description;
@@ -92,10 +108,15 @@ let
   };
 
   runOptions.options = {
+    forgeRepo = mkOption {
+      type = types.strMatching "[^/ ]+/[^/ ]+";
+      example = "infra/nixos-servers";
+      description = "The repository as the forge names it: owner and name.";
+    };
     base = mkOption {
-      type = pool.branch;
-      default = "master";
-      description = "The branch that is updated.";
+      type = types.nullOr pool.branch;
+      default = null;
+      description = "The branch that is updated; null means the repository's `defaultRef`.";
     };
     calendar = mkOption {
       type = types.str;
@@ -134,6 +155,20 @@ in
         description = "Token of the bot user that pushes branches and opens pull requests.";
       };
     };
+    cache = {
+      url = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        example = "http://nix-cache01.example.org:5000";
+        description = "Where hosts get their closures from. With it, an update lands only when all of it is there.";
+      };
+      publicKey = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        example = "nix-cache01-1:8qcHfKMG3tkqDG0Tn0mNYUbq1J1OV4cQGvnHcuQq4pI=";
+        description = "The key that its paths must be signed by.";
+      };
+    };
     trustedWorkers = mkOption {
       type = types.listOf (types.strMatching "U[A-Z2-7]{55}");
       default = [ ];
@@ -145,7 +180,7 @@ in
     run = mkOption {
       type = types.attrsOf (types.submodule runOptions);
       default = { };
-      example = lib.literalExpression "{ nixos-servers = { }; }";
+      example = lib.literalExpression ''{ nixos-servers.forgeRepo = "infra/nixos-servers"; }'';
       description = "Repositories whose inputs are updated through the gate. `gate resume` runs every hour.";
     };
     settings = mkOption {
@@ -154,11 +189,11 @@ in
       description = "Further keys of `gate.toml`.";
     };
     renderedSettings = mkOption {
-      inherit (toml) type;
+      type = types.attrsOf toml.type;
       internal = true;
       readOnly = true;
-      default = settingsFor resume;
-      description = "What ends up in the `gate.toml` of `gate resume`.";
+      default = lib.mapAttrs (repo: run: filledFor (runService repo) run) cfg.run;
+      description = "What ends up in the `gate.toml` of each `gate run`.";
     };
   };
 
@@ -194,28 +229,21 @@ in
               has: ${lib.concatStringsSep ", " (lib.attrNames top.repos)}. Add it there, or correct the name.
             '';
           }) cfg.run
-          ++ lib.mapAttrsToList (repo: run: {
+          ++ lib.mapAttrsToList (repo: _: {
             assertion =
               !(top.repos ? ${repo})
               || lib.any (ref: ref == "*" || lib.hasPrefix "flake-update/" ref) top.repos.${repo}.refs;
             message = ''
               The gate pushes updates of ${repo} to flake-update/…, which its builders refuse. Set
-                services.nix-build-pool.repos.${repo}.refs = [ "${run.base}" "flake-update/*" ];
+                services.nix-build-pool.repos.${repo}.refs = [ "${top.repos.${repo}.defaultRef}" "flake-update/*" ];
             '';
           }) cfg.run;
 
-        systemd.services = runs // {
-          ${resume} = gateService resume "nix-build-pool gate: resume" "resume" "24h";
-        };
-        systemd.timers = {
-          ${resume} = timer "nix-build-pool gate: resume, every hour" "hourly";
-        }
-        // lib.mapAttrs' (
-          repo: run:
-          lib.nameValuePair "nix-build-pool-gate-run-${repo}" (
-            timer "nix-build-pool gate of ${repo}, on its calendar" run.calendar
-          )
-        ) cfg.run;
+        systemd.services = services;
+        systemd.timers = lib.concatMapAttrs (repo: run: {
+          ${runService repo} = timer "nix-build-pool gate of ${repo}, on its calendar" run.calendar;
+          ${resumeService repo} = timer "nix-build-pool gate of ${repo}: resume, every hour" "hourly";
+        }) cfg.run;
       }
     ]
   );

@@ -87,7 +87,9 @@ let
     nkeyFile = "/run/secrets/gate.nk";
     forge.url = "https://git.example.org";
     forge.tokenFile = "/run/secrets/forge-token";
-    run.nixos-servers = { };
+    cache.url = "http://nix-cache01:5000";
+    trustedWorkers = [ public ];
+    run.nixos-servers.forgeRepo = "infra/nixos-servers";
   };
   broker.services.nix-build-pool.broker = {
     enable = true;
@@ -142,8 +144,8 @@ let
     gate-without-a-key = [ [ "gate" "nkeyFile" ] null "producer keys new gate" ];
     gate-without-a-token = [ [ "gate" "forge" "tokenFile" ] null "bot user" ];
     gate-token-in-the-store = [ [ "gate" "forge" "tokenFile" ] inStore "everybody on this machine can read" ];
-    gate-of-an-unknown-repository = [ [ "gate" "run" ] { other = { }; } "gate.run.other is no repository" ];
-    gate-whose-branches-are-refused = [ [ "gate" "run" ] { nixos = { }; } "flake-update/" ];
+    gate-of-an-unknown-repository = [ [ "gate" "run" ] { other.forgeRepo = "a/b"; } "gate.run.other is no repository" ];
+    gate-whose-branches-are-refused = [ [ "gate" "run" ] { nixos.forgeRepo = "a/b"; } "flake-update/" ];
     broker-in-plain-text = [
       [ "broker" "tls" ]
       {
@@ -182,6 +184,7 @@ let
     exclude-that-a-shell-reads = [ [ "producer" "submit" "nixos" "exclude" ] [ "it's" ] ];
     exclude-that-systemd-reads = [ [ "producer" "submit" "nixos" "exclude" ] [ "100%" ] ];
     branch-that-is-an-option = [ [ "producer" "submit" "nixos" "ref" ] "--all" ];
+    forge-repository-without-an-owner = [ [ "gate" "run" "nixos-servers" "forgeRepo" ] "nixos-servers" ];
     deadline-without-a-unit = [ [ "gate" "run" "nixos-servers" "deadline" ] "12" ];
     unknown-priority = [ [ "producer" "submit" "nixos" "priority" ] "urgent" ];
     unknown-option = [ [ "worker" "slot" ] 3 ];

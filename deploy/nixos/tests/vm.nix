@@ -35,8 +35,11 @@ let
         nix-store --generate-binary-cache-key builder-1 builder.sign builder.sign.pub
         ssh-keygen -q -t ed25519 -N "" -f push
         ssh-keygen -q -t ed25519 -N "" -f host
-        openssl req -x509 -newkey ed25519 -nodes -days 36500 -subj /CN=nats -addext subjectAltName=DNS:nats \
-          -keyout nats.key -out nats.pem
+        curve='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
+        openssl req -x509 $curve -days 36500 -subj /CN=test -keyout ca.key -out ca.pem
+        openssl req $curve -subj /CN=nats -addext subjectAltName=DNS:nats -keyout nats.key -out nats.csr
+        openssl x509 -req -in nats.csr -CA ca.pem -CAkey ca.key -CAcreateserial -copy_extensions copy \
+          -days 36500 -out nats.pem
         chmod -R a+rX .
       '';
   content = file: lib.trim (builtins.readFile "${keys}/${file}");
@@ -78,7 +81,7 @@ let
     };
     services.nix-build-pool = {
       nats.url = "tls://nats:4222";
-      nats.caFile = "${keys}/nats.pem";
+      nats.caFile = "${keys}/ca.pem";
       repos.homelab.url = "${repository}";
     };
     virtualisation.writableStore = true;
@@ -204,7 +207,7 @@ testers.runNixOSTest {
     start_all()
     nats.wait_for_unit("nix-build-pool-broker.service")
     nats.wait_for_open_port(4222)
-    client = "producer --nats-url tls://nats:4222 --ca-file ${keys}/nats.pem"
+    client = "producer --nats-url tls://nats:4222 --ca-file ${keys}/ca.pem"
     nats.succeed(f"{client} --nkey-file /etc/nbp/admin.nk setup")
     for machine in (cache, builder):
         machine.wait_for_unit("nix-build-pool-worker.service")
