@@ -26,8 +26,10 @@ test: setup ## everything that must hold before a commit
 	cargo build --locked --workspace
 	scripts/check-licences
 	$(with_tools) scripts/check-config
+	$(with_tools) scripts/check-deploy
 	$(with_tools) cargo test --locked --workspace
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace
+	@scripts/check-deploy --summary
 
 check: setup ## one test or module of the integration tests: make check T=harness
 	@test -n "$(T)" || { echo 'which test? make check T=name' >&2; exit 2; }

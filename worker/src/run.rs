@@ -27,12 +27,17 @@ use crate::{
     machine::{Machine, Settings},
     nix::process::Supervisor,
     presence::{self, Who},
+    service::{Service, ServiceArgs},
     sweeper::Sweeper,
     teller::Teller,
 };
 
 /// Pause between two looks for consumers that are not set up yet.
 const SETUP_AGAIN: Duration = Duration::from_secs(2);
+
+/// A service manager that waits for `ready` waits no longer than this for the broker: a worker whose
+/// broker is away is up, and must hold up neither a boot nor an upgrade.
+const READY_WAIT: Duration = Duration::from_secs(10);
 
 /// Time for events and logs to leave after the last job is settled.
 const FLUSH_WAIT: Duration = Duration::from_secs(10);
@@ -44,10 +49,11 @@ const FLUSH_WAIT: Duration = Duration::from_secs(10);
 pub async fn run(
     config: Config,
     nats: &options::Broker,
+    service: &ServiceArgs,
     stop: mpsc::Receiver<StopOrder>,
 ) -> Result<(), Error> {
     let endpoint = endpoint(&config, nats);
-    work(config, endpoint, false, stop).await
+    work(config, endpoint, Mode { standalone: false, service: Service::of(service) }, stop).await
 }
 
 /// Starts a private broker, sets it up, and runs on it.
@@ -57,8 +63,10 @@ pub async fn run(
 pub async fn standalone(
     config: Config,
     broker: BrokerConfig,
+    service: &ServiceArgs,
     mut stop: mpsc::Receiver<StopOrder>,
 ) -> Result<(), Error> {
+    let service = Service::of(service);
     let tasks = TaskTracker::new();
     let supervisor = Supervisor::this_program();
     let broker = tokio::select! {
@@ -74,7 +82,7 @@ pub async fn standalone(
         Some(StopOrder) = stop.recv() => Ok(false),
     };
     let worked = match ready {
-        Ok(true) => work(config, endpoint, true, stop).await,
+        Ok(true) => work(config, endpoint, Mode { standalone: true, service }, stop).await,
         Ok(false) => stopped_early(),
         Err(error) => Err(error),
     };
@@ -110,17 +118,26 @@ fn endpoint(config: &Config, nats: &options::Broker) -> Endpoint {
     nats.endpoint(&config.nats, format!("nbp-worker-{}", config.name), None)
 }
 
+/// How a worker is run.
+struct Mode {
+    /// With a broker of its own.
+    standalone: bool,
+    service: Service,
+}
+
 async fn work(
     config: Config,
     endpoint: Endpoint,
-    standalone: bool,
+    mode: Mode,
     mut stop: mpsc::Receiver<StopOrder>,
 ) -> Result<(), Error> {
+    let Mode { standalone, mut service } = mode;
     let _lock = lock(&config.state_dir)?;
     let context = prepare(&config)?;
     let connected = tokio::select! {
-        connected = connect(&config, &endpoint) => connected?,
+        connected = reach(&config, &endpoint, &mut service) => connected?,
         Some(StopOrder) = stop.recv() => {
+            service.stopping();
             return stopped_early();
         }
     };
@@ -162,8 +179,8 @@ async fn work(
     };
     let hands = Hands::new(tools);
     info!(worker = %config.name, slots = config.slots, "ready for jobs");
-    let event_loop =
-        EventLoop { bus: bus.clone(), machine, hands, who, clock, room, start: Instant::now() };
+    let (bus_kept, start) = (bus.clone(), Instant::now());
+    let event_loop = EventLoop { bus: bus_kept, machine, hands, who, clock, room, service, start };
     let ended = event_loop.run(stop).await;
     stop_watching.cancel();
     let ended = ended?;
@@ -183,6 +200,29 @@ async fn work(
 fn stopped_early() -> Result<(), Error> {
     info!("told to stop before the broker was there");
     Ok(())
+}
+
+/// Connects, and keeps the service manager informed meanwhile.
+async fn reach(
+    config: &Config,
+    endpoint: &Endpoint,
+    service: &mut Service,
+) -> Result<(Bus, Duration), Error> {
+    service.status("waiting for the broker".to_owned());
+    let mut connected = std::pin::pin!(connect(config, endpoint));
+    let mut watchdog = service.watchdog();
+    let waited_enough = Instant::now() + READY_WAIT;
+    let mut told = false;
+    loop {
+        tokio::select! {
+            connected = &mut connected => return connected,
+            () = tokio::time::sleep_until(waited_enough), if !told => {
+                told = true;
+                service.ready();
+            }
+            () = watchdog.due() => service.alive(),
+        }
+    }
 }
 
 /// Connects and waits until all consumers of the worker's classes are there; gives the lease.

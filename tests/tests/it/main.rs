@@ -35,6 +35,7 @@ mod pulling;
 mod roles;
 mod second_opinions;
 mod servers;
+mod service;
 mod setting_up;
 mod sharing;
 mod signatures;
