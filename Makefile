@@ -14,7 +14,7 @@ with_tools := source .tools/env;
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
-setup: ## install what is missing (nats-server, Nix, busybox)
+setup: ## install what is missing (nats-server, Nix, busybox, openssl)
 	@scripts/setup
 
 demo: setup ## a pool on this machine: a revision that passes and one that fails
@@ -26,8 +26,10 @@ test: setup ## everything that must hold before a commit
 	cargo build --locked --workspace
 	scripts/check-licences
 	$(with_tools) scripts/check-config
+	$(with_tools) scripts/check-deploy
 	$(with_tools) cargo test --locked --workspace
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace
+	@scripts/check-deploy --summary
 
 check: setup ## one test or module of the integration tests: make check T=harness
 	@test -n "$(T)" || { echo 'which test? make check T=name' >&2; exit 2; }

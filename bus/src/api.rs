@@ -7,6 +7,7 @@ use std::{collections::HashMap, time::Duration};
 use async_nats::jetstream::{
     message::{PublishMessage, StreamMessage},
     response::Response,
+    stream::RawMessageBuilder,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -14,7 +15,11 @@ use serde_json::json;
 use crate::{
     connection::{ANSWER_WAIT, Bus},
     error::Error,
+    unreadable,
 };
+
+/// JetStream's codes for "no such stream", "no such consumer" and "no such message".
+const NOTHING: [u64; 3] = [10059, 10014, 10037];
 
 impl Bus {
     /// Publishes into a stream and waits for its ack; gives the sequence.
@@ -31,7 +36,7 @@ impl Bus {
             Ok(answer) => answer.map_err(|error| Error::publish(operation, subject, bytes, &error)),
             Err(_) => Err(no_answer()),
         };
-        answer.map(|ack| ack.sequence).map_err(|error| self.explain(error))
+        answer.map(|ack| ack.sequence).map_err(|error| self.explain(subject, error))
     }
 
     /// The newest message of a subject, from the leader.
@@ -40,12 +45,8 @@ impl Bus {
         stream: &str,
         subject: &str,
     ) -> Result<Option<StreamMessage>, Error> {
-        let read = async {
-            let stream = self.stream("read", stream).await?;
-            let builder = stream.raw_message_builder().last_by_subject(subject);
-            Error::raw("read", subject, builder.send().await)
-        };
-        self.answered("read", subject, read).await
+        let query = json!({ "last_by_subj": subject });
+        self.read(stream, subject, query, |builder| builder.last_by_subject(subject)).await
     }
 
     /// The first message of a subject at `sequence` or later, from the leader.
@@ -55,12 +56,41 @@ impl Bus {
         subject: &str,
         sequence: u64,
     ) -> Result<Option<StreamMessage>, Error> {
+        let query = json!({ "seq": sequence, "next_by_subj": subject });
+        let next = |builder: RawMessageBuilder| builder.sequence(sequence).next_by_subject(subject);
+        self.read(stream, subject, query, next).await
+    }
+
+    /// The message at a sequence, from the leader.
+    pub(crate) async fn message_at(
+        &self,
+        stream: &str,
+        sequence: u64,
+    ) -> Result<Option<StreamMessage>, Error> {
+        let query = json!({ "seq": sequence });
+        self.read(stream, stream, query, |builder| builder.sequence(sequence)).await
+    }
+
+    /// `query` asks the same as `which`, for a message that the client cannot read.
+    async fn read(
+        &self,
+        stream: &str,
+        subject: &str,
+        query: serde_json::Value,
+        which: impl FnOnce(RawMessageBuilder) -> RawMessageBuilder,
+    ) -> Result<Option<StreamMessage>, Error> {
+        let call = format!("$JS.API.STREAM.MSG.GET.{stream}");
+        let mut unread = None;
         let read = async {
-            let stream = self.stream("read", stream).await?;
-            let builder = stream.raw_message_builder().sequence(sequence).next_by_subject(subject);
-            Error::raw("read", subject, builder.send().await)
+            let handle = self.stream("read", stream).await?;
+            let answer = which(handle.raw_message_builder()).send().await;
+            unread = answer.as_ref().err().and_then(unreadable::unread);
+            Error::raw("read", subject, answer)
         };
-        self.answered("read", subject, read).await
+        match (self.answered("read", &call, read).await, unread) {
+            (_, Some(reason)) => Err(self.undecodable(stream, &query, reason).await),
+            (answer, None) => answer,
+        }
     }
 
     /// The subjects of a stream that match, sorted.
@@ -71,9 +101,8 @@ impl Bus {
         loop {
             let request = json!({ "subjects_filter": filter, "offset": found.len() });
             let page: Option<SubjectsPage> = self.api(operation, &call, &request).await?;
-            let page = page.ok_or_else(|| {
-                self.explain(Error::NotServed { operation, subject: stream.to_owned() })
-            })?;
+            let page =
+                page.ok_or_else(|| Error::NotServed { operation, subject: stream.to_owned() })?;
             let (before, total) = (found.len(), page.total);
             found.extend(page.state.subjects.unwrap_or_default().into_keys());
             // A page that brings nothing new would ask for ever.
@@ -85,7 +114,7 @@ impl Bus {
         }
     }
 
-    /// One call of the JetStream API; `None` when the stream or consumer does not exist.
+    /// One call of the JetStream API; `None` when the stream, consumer or message does not exist.
     pub(crate) async fn api<T: serde::de::DeserializeOwned>(
         &self,
         operation: &'static str,
@@ -96,9 +125,7 @@ impl Bus {
             let answer: Result<Response<T>, _> = self.js.request(subject.to_owned(), request).await;
             match answer.map_err(|error| Error::request(operation, subject, &error))? {
                 Response::Ok(found) => Ok(Some(found)),
-                Response::Err { error } if matches!(error.error_code().0, 10059 | 10014) => {
-                    Ok(None)
-                }
+                Response::Err { error } if NOTHING.contains(&error.error_code().0) => Ok(None),
                 Response::Err { error } => Err(Error::api(operation, subject, 0, &error)),
             }
         };
@@ -119,18 +146,19 @@ impl Bus {
         })
     }
 
-    /// Bounds an operation in time: the client queues while it is disconnected.
+    /// Bounds an operation in time: the client queues while it is disconnected. `sent_to` is the
+    /// subject of the question.
     pub(crate) async fn answered<T>(
         &self,
         operation: &'static str,
-        subject: &str,
+        sent_to: &str,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let bounded = tokio::time::timeout(ANSWER_WAIT + Duration::from_millis(500), work).await;
-        let subject = subject.to_owned();
+        let subject = sent_to.to_owned();
         bounded
             .unwrap_or(Err(Error::NoAnswer { operation, subject }))
-            .map_err(|error| self.explain(error))
+            .map_err(|error| self.explain(sent_to, error))
     }
 }
 

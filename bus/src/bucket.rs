@@ -9,7 +9,8 @@ use std::marker::PhantomData;
 use async_nats::jetstream::{message::PublishMessage, message::StreamMessage};
 use bytes::Bytes;
 use proto::{Timestamp, subject, topology::Bucket};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::json;
 
 use crate::{connection::Bus, error::Error};
 
@@ -115,16 +116,18 @@ impl<T: Serialize + DeserializeOwned> Records<T> {
         self.bus.publish_acked("delete", &subject, marker, 0).await.map(drop)
     }
 
-    /// Deletes a key if it still has `revision`.
+    /// Removes all traces of a key up to `revision`; a value that was written later stays. A
+    /// deletion would leave a marker, and markers would fill a bucket whose keys never come again.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when it has another; no answer; denied.
-    pub async fn delete_if(&self, key: &str, revision: u64) -> Result<(), Error> {
-        let marker = PublishMessage::build()
-            .header("KV-Operation", "DEL")
-            .expected_last_subject_sequence(revision);
-        let subject = subject::kv(self.bucket.name(), key);
-        self.bus.publish_acked("delete", &subject, marker, 0).await.map(drop)
+    /// No answer; denied.
+    pub async fn forget(&self, key: &str, revision: u64) -> Result<(), Error> {
+        let stream = format!("STREAM.PURGE.{}", self.bucket.stream());
+        let filter = subject::kv(self.bucket.name(), key);
+        // Up to this sequence, itself not included.
+        let request = json!({ "filter": filter, "seq": revision.saturating_add(1) });
+        let _purged: Option<Purged> = self.bus.api("forget", &stream, &request).await?;
+        Ok(())
     }
 
     /// The keys that match `filter` (a key with wildcards), sorted, deleted ones included.
@@ -170,6 +173,10 @@ impl<T: Serialize + DeserializeOwned> Records<T> {
         self.bus.publish_acked(operation, &subject, publish.payload(payload), bytes).await
     }
 }
+
+/// The answer says nothing that an error would not.
+#[derive(Deserialize)]
+struct Purged {}
 
 pub(crate) fn encode(
     operation: &'static str,

@@ -1,21 +1,17 @@
 //! The connection: where to, as whom, and what it tells of itself.
 
-use std::{
-    collections::VecDeque,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use async_nats::{ConnectOptions, Event, ServerError, jetstream};
+use async_nats::{ConnectOptions, jetstream};
 use proto::{Identity, permission};
 use tokio::{sync::watch, task::AbortHandle};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
 use crate::{
     delivery,
     error::Error,
     key::{PublicKey, read_seed},
+    listener::{Denials, Listener},
     tls,
 };
 
@@ -43,9 +39,6 @@ pub const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
 /// Longest pause between two attempts to reconnect.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(2);
-
-/// Denied subjects kept, so that a request that got no answer can say why.
-const DENIALS_KEPT: usize = 64;
 
 /// Why no connection came about.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +110,8 @@ impl ConnectError {
     }
 }
 
-fn whom(identity: &Identity) -> String {
+/// An identity in words, for whoever it was refused to.
+pub(crate) fn whom(identity: &Identity) -> String {
     match *identity == Identity::local() {
         true => {
             "whoever brings no NKey; name a seed file by --nkey-file or [nats] nkey_file".into()
@@ -167,9 +161,9 @@ impl Bus {
         let Login { mut options, identity, keys } = login(endpoint)?;
         let (link_is, link) = watch::channel(Link::Down);
         let denials = Denials::default();
-        let heard = denials.clone();
+        let listener = Listener::new(identity.clone(), link_is, denials.clone());
         options = options.event_callback(move |event| {
-            tell(&event, &link_is, &heard);
+            listener.hear(&event);
             std::future::ready(())
         });
         let client = first_connection(&options, endpoint, &identity).await?;
@@ -203,13 +197,14 @@ impl Bus {
         }
     }
 
-    /// Turns "no answer" into "denied" when the server said so on the side.
-    pub(crate) fn explain(&self, error: Error) -> Error {
+    /// Turns "no answer" into "denied" when the server said so on the side. `sent_to` is where the
+    /// question went, which is what the server names.
+    pub(crate) fn explain(&self, sent_to: &str, error: Error) -> Error {
         match error {
-            Error::NoAnswer { operation, subject } | Error::NotServed { operation, subject }
-                if self.denials.holds(&subject) =>
+            Error::NoAnswer { operation, .. } | Error::NotServed { operation, .. }
+                if self.denials.take(sent_to) =>
             {
-                Error::Denied { operation, subject }
+                Error::Denied { operation, subject: sent_to.to_owned() }
             }
             other => other,
         }
@@ -294,72 +289,9 @@ async fn first_connection(
     }
 }
 
-fn tell(event: &Event, link: &watch::Sender<Link>, denials: &Denials) {
-    match event {
-        Event::Connected => {
-            link.send_replace(Link::Up);
-            info!("connected to the broker");
-        }
-        Event::Disconnected => {
-            link.send_replace(Link::Down);
-            warn!("lost the broker, reconnecting");
-        }
-        Event::Closed => {
-            link.send_replace(Link::Down);
-            debug!("connection closed");
-        }
-        Event::ServerError(ServerError::Other(text)) => {
-            if let Some(subject) = denied_subject(text) {
-                denials.add(subject);
-                error!(%subject, "the broker denies this identity a subject: {text}");
-            } else {
-                error!("the broker reports: {text}");
-            }
-        }
-        Event::Draining => debug!("sending what is left"),
-        Event::LameDuckMode => info!("the broker is about to stop"),
-        // Each failed try to reconnect: that the broker is away was said when it went.
-        Event::ClientError(error) if error.to_string().contains("IO error") => debug!(%error),
-        other => warn!("connection: {other}"),
-    }
-}
-
-/// The server's error events look like `Permissions Violation for Publish to "nbp.build.x"`.
-fn denied_subject(text: &str) -> Option<&str> {
-    let lower = text.to_ascii_lowercase();
-    let violation = lower.contains("permissions violation");
-    violation.then(|| text.split('"').nth(1)).flatten()
-}
-
-/// Subjects that the server denied lately.
-#[derive(Clone, Default)]
-struct Denials(Arc<Mutex<VecDeque<String>>>);
-
-impl Denials {
-    fn add(&self, subject: &str) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == DENIALS_KEPT {
-            kept.pop_front();
-        }
-        kept.push_back(subject.to_owned());
-    }
-
-    fn holds(&self, subject: &str) -> bool {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().any(|denied| denied == subject)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_permission_error_names_its_subject() {
-        let text = "Permissions Violation for Publish to \"nbp.build.x\"";
-        assert_eq!(denied_subject(text), Some("nbp.build.x"));
-        assert_eq!(denied_subject("Maximum Connections Exceeded"), None);
-    }
 
     #[test]
     fn reconnecting_starts_at_once_and_slows_down() {

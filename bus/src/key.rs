@@ -105,11 +105,20 @@ pub enum NewKeyError {
     },
 }
 
+/// Who reads a new seed file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeedForm {
+    /// Programs of ours, and the tools of NATS.
+    Plain,
+    /// A nats-server, whose config includes the file.
+    ServerInclude,
+}
+
 /// Makes a user's key pair: the seed into a new file of mode 0600, the public key as the answer.
 ///
 /// # Errors
 /// The file exists, or cannot be written.
-pub fn new_key(seed_file: &Path) -> Result<PublicKey, NewKeyError> {
+pub fn new_key(seed_file: &Path, form: SeedForm) -> Result<PublicKey, NewKeyError> {
     let keys = KeyPair::new_user();
     let path = || seed_file.to_owned();
     let write = |source| NewKeyError::Write { path: path(), source };
@@ -122,7 +131,11 @@ pub fn new_key(seed_file: &Path) -> Result<PublicKey, NewKeyError> {
                 _ => write(source),
             }
         })?;
-    writeln!(file, "{seed}").and_then(|()| file.sync_all()).map_err(write)?;
+    let key = match form {
+        SeedForm::Plain => "",
+        SeedForm::ServerInclude => "nkey: ",
+    };
+    writeln!(file, "{key}{seed}").and_then(|()| file.sync_all()).map_err(write)?;
     Ok(PublicKey::of(&keys))
 }
 

@@ -79,11 +79,11 @@ impl Bus {
                 Sign::Ended | Sign::Alive => Ok(None),
                 Sign::NotServed => Err(self.not_served(consumer)),
             },
-            Ok(None) => Err(no_answer(consumer)),
+            Ok(None) => Err(self.explain(&next(consumer), no_answer(consumer))),
             // The answer may still come; whatever it is must not be lost.
             Err(_) => match pull.taken_back(self).await {
                 Some(late) => Ok(Some(late)),
-                None => Err(no_answer(consumer)),
+                None => Err(self.explain(&next(consumer), no_answer(consumer))),
             },
         }
     }
@@ -122,17 +122,17 @@ impl Bus {
             let reply = self.client.new_inbox();
             let inbox =
                 self.client.subscribe(reply.clone()).await.map_err(|_| no_answer(consumer))?;
-            let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", topology::JOBS);
-            let sent = self.client.publish_with_reply(subject, reply.clone(), request.into()).await;
+            let sent =
+                self.client.publish_with_reply(next(consumer), reply.clone(), request.into()).await;
             sent.map_err(|_| no_answer(consumer))?;
             Ok(Pull { consumer: consumer.to_owned(), reply, inbox, seen: 0, ended: false })
         };
-        self.answered(OPERATION, consumer, open).await
+        self.answered(OPERATION, &next(consumer), open).await
     }
 
     fn not_served(&self, consumer: &str) -> Error {
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", topology::JOBS);
-        self.explain(Error::NotServed { operation: OPERATION, subject })
+        let subject = next(consumer);
+        self.explain(&next(consumer), Error::NotServed { operation: OPERATION, subject })
     }
 }
 
@@ -162,6 +162,11 @@ async fn first_of(bus: &Bus, open: &mut [Pull], end: Instant) -> Result<Option<D
         }
     }
     failed.map_or(Ok(None), Err)
+}
+
+/// Where a pull goes.
+fn next(consumer: &str) -> String {
+    format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", topology::JOBS)
 }
 
 fn no_answer(consumer: &str) -> Error {

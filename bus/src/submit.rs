@@ -233,7 +233,7 @@ fn race_pause(races: usize) -> Duration {
     RACE_PAUSE * spread * u32::try_from(races.min(16)).unwrap_or(16)
 }
 
-fn message(subject: &JobSubject) -> JobMessage {
+pub(crate) fn message(subject: &JobSubject) -> JobMessage {
     let (job, incarnation) = (subject.job.clone(), subject.incarnation);
     JobMessage { v: V1, job, incarnation, at: clock::now() }
 }

@@ -27,7 +27,8 @@ pub(crate) fn check_ca_file(path: &Path) -> Result<(), ConnectError> {
 pub(crate) fn trouble(error: &ClientError) -> Option<String> {
     let why = match rustls_error(error)? {
         RustlsError::InvalidCertificate(why) => match why {
-            CertificateError::UnknownIssuer => {
+            // The second: an authority of the same name with another key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "its certificate is of an authority that is not trusted here; name that \
                  authority's file by --ca-file or [nats] ca_file"
             }

@@ -106,9 +106,9 @@ pub struct Access {
 pub struct Token(String);
 
 impl Token {
-    /// `scheme` and secret, as in `Authorization: token …`.
-    pub fn new(scheme: &str, secret: &str) -> Self {
-        Self(format!("Authorization: {scheme} {secret}"))
+    /// The value of the header: scheme and secret, such as `token …`.
+    pub fn header(value: &str) -> Self {
+        Self(format!("Authorization: {value}"))
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_token_is_in_the_environment_and_nowhere_else() {
-        let token = Some(("https://git.example/".to_owned(), Token::new("token", "hunter2")));
+        let token = Some(("https://git.example/".to_owned(), Token::header("token hunter2")));
         let access = Access { credentials: None, token };
         assert!(!format!("{access:?}").contains("hunter2"));
         let mut command = Command::new("git");

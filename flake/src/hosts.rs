@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proto::{Host, Revision};
+use proto::{Host, Input, Revision};
+use serde::de::DeserializeOwned;
 use settings::RepoUrl;
 use tokio::process::Command;
 
@@ -48,6 +49,8 @@ pub struct Flake<'a> {
     pub revision: &'a Revision,
     /// How git logs in there, and at the inputs.
     pub access: &'a Access,
+    /// Inputs that are replaced, and the flakes that take their place.
+    pub overrides: &'a [(Input, String)],
 }
 
 /// For the names, and for the systems of all hosts together: fetching nixpkgs over a slow line and
@@ -71,7 +74,7 @@ in first [
 
 /// Words of Nix's evaluator, for faults that no other network or machine would mend. A message
 /// that has none of them may be about a fetch, so nobody's flake is blamed for it.
-const FLAKE_FAULTS: [&str; 12] = [
+const FLAKE_FAULTS: [&str; 13] = [
     "syntax error",
     "undefined variable",
     "does not provide attribute",
@@ -84,13 +87,14 @@ const FLAKE_FAULTS: [&str; 12] = [
     "cannot coerce",
     "not a function",
     "cannot write modified lock file",
+    // What newer ones say of a string that is no text.
+    "invalid UTF-8",
 ];
 
 impl Flake<'_> {
     /// The names of all hosts, whatever state the hosts are in.
     pub async fn names(&self) -> Result<Vec<String>, FlakeError> {
-        let json = self.eval("builtins.attrNames").await?;
-        serde_json::from_slice(&json).map_err(FlakeError::Answer)
+        answer(&self.eval("builtins.attrNames").await?)
     }
 
     /// The systems of these hosts, as far as they tell. `tryEval` does not catch an abort or a type
@@ -116,12 +120,16 @@ impl Flake<'_> {
         &self,
         hosts: &[Host],
     ) -> Result<BTreeMap<String, Option<String>>, FlakeError> {
-        let json = self.eval(&systems_of(hosts)).await?;
-        serde_json::from_slice(&json).map_err(FlakeError::Answer)
+        answer(&self.eval(&systems_of(hosts)).await?)
+    }
+
+    /// As Nix names it.
+    pub fn reference(&self) -> String {
+        flake_url(self.url, self.git_ref, self.revision)
     }
 
     async fn eval(&self, function: &str) -> Result<Vec<u8>, FlakeError> {
-        let url = flake_url(self.url, self.git_ref, self.revision);
+        let url = self.reference();
         let mut command = Command::new("nix");
         command
             .args(["--extra-experimental-features", "nix-command flakes"])
@@ -129,6 +137,12 @@ impl Flake<'_> {
             .args(["--option", "allow-import-from-derivation", "false"])
             .arg(format!("{url}#nixosConfigurations"))
             .args(["--apply", function]);
+        for (input, by) in self.overrides {
+            command.args(["--override-input", input.as_str(), by]);
+        }
+        if !self.overrides.is_empty() {
+            command.arg("--no-write-lock-file");
+        }
         git::unattended(&mut command, self.access);
         let done = process::finished("nix", &mut command, EVAL_MAX)
             .await
@@ -138,6 +152,12 @@ impl Flake<'_> {
         }
         Err(fault(done.stderr.trim_end()))
     }
+}
+
+/// Strings of Nix are bytes, and Nix 2.8 writes them into its JSON as they are. What is no text
+/// makes no legal name either, and is refused by that name instead of hiding all others.
+fn answer<T: DeserializeOwned>(json: &[u8]) -> Result<T, FlakeError> {
+    serde_json::from_str(&String::from_utf8_lossy(json)).map_err(FlakeError::Answer)
 }
 
 /// The function that Nix applies. Host names are tokens: inside quotes they mean only themselves.

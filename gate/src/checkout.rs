@@ -111,6 +111,18 @@ impl Checkout {
         }
     }
 
+    /// The branches on the server that match a pattern of git's.
+    pub(crate) async fn branches(&self, pattern: &str) -> Result<Vec<String>, CheckoutError> {
+        let doing = format!("list branches of {}", self.url);
+        let pattern = full(pattern);
+        let args = ["ls-remote", "--", self.url.as_str(), &pattern];
+        let done = self.must(&doing, &args, LOCAL_MAX).await?;
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        let names = text.lines().filter_map(|line| line.split_once('\t'));
+        let names = names.filter_map(|(_, name)| name.strip_prefix("refs/heads/"));
+        Ok(names.map(str::to_owned).collect())
+    }
+
     /// Fetches a branch with its history; gives the commit that it was at then.
     pub(crate) async fn fetch(&self, branch: &str) -> Result<Option<Revision>, CheckoutError> {
         let doing = format!("fetch {branch} from {}", self.url);
@@ -284,7 +296,7 @@ impl Held {
     /// As a flake.
     pub(crate) fn flake(&self) -> Flake<'_> {
         let Self { url, git_ref, revision, access } = self;
-        Flake { url, git_ref, revision, access }
+        Flake { url, git_ref, revision, access, overrides: &[] }
     }
 }
 

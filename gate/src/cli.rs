@@ -8,9 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use options::{Broker, Voice};
 use settings::{NatsTable, Span};
 
-use crate::check;
+use crate::command::{check, resume, run, status};
 
-/// Decides whether a commit may land: only when every expected host of it was built.
+/// Lands a commit only when every expected host of exactly that commit was built.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
@@ -45,6 +45,12 @@ pub struct Global {
 pub(crate) enum Command {
     /// Read the results of a commit and give the verdict: 0 pass, 1 fail, 3 undecided
     Check(check::Args),
+    /// Update flake.lock and land it when every host was built; else say on the forge why not
+    Run(run::Args),
+    /// Go on with the runs that did not end
+    Resume(resume::Args),
+    /// Show the newest run of each branch
+    Status(status::Args),
 }
 
 impl Global {

@@ -14,6 +14,8 @@ mod error;
 mod features;
 mod move_branch;
 mod once;
+mod patience;
+mod request;
 mod token;
 mod transport;
 mod wire;
@@ -27,17 +29,17 @@ pub use entity::{
 };
 pub use error::Error;
 pub use features::{Features, Kind};
+pub use patience::Patience;
 pub use token::Token;
-pub use transport::Patience;
 
 use bytes::Bytes;
 use proto::Revision;
 
 /// One repository on a forge.
 ///
-/// Everything but the four `create_…`, `attach` and what is built on them can be called again after
-/// any error. A creation whose outcome is unknown fails with [`Error::Unclear`]; the `ensure_…`
-/// methods look again then, so that there is one of each.
+/// Everything can be called again after any error, but `create_label`, `create_comment` and `attach`:
+/// when nobody knows whether they did it they fail with [`Error::Unclear`]. The `ensure_…` methods
+/// look again then, so that there is one of each.
 pub trait Forge: Sync {
     /// What the server can do.
     fn features(&self) -> &Features;

@@ -1,37 +1,48 @@
-//! `gate`: answers whether every expected host of a commit was built.
+//! `gate`: lands a commit when every expected host of it was built, and explains one that is not
+//! landed.
 //!
-//! What is expected comes from a recorded run or from the command line, what is so from the records
-//! that only workers write. It asks for no build and guesses at nothing: what is missing is
-//! undecided.
+//! What is expected is recorded before any result is read, what is so stands in records that only
+//! workers write, and a missing answer is never a pass. `plan` decides, `steps` does, `engine`
+//! keeps the two going from one record to the next.
 
-mod check;
-#[cfg_attr(not(test), expect(dead_code, reason = "the loop around it comes next"))]
+mod cache;
 mod checkout;
 mod cli;
+mod command;
 mod config;
+mod engine;
 mod error;
 pub mod forge;
-#[cfg_attr(not(test), expect(dead_code, reason = "the loop around it comes next"))]
+mod landing;
+mod lease;
+mod lock;
 mod plan;
 mod policy;
+mod pool;
 mod render;
+mod report;
+mod steps;
+mod told;
+mod update;
 mod verdict;
 
 pub use cli::Cli;
 pub use error::Error;
 
+use options::Console;
 use proto::ExitCode;
 
 use crate::{cli::Command, config::Config};
 
 /// Carries out one command.
-pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
+pub async fn run(cli: Cli, console: &Console) -> Result<ExitCode, Error> {
     let config = Config::load(cli.global.config_file())?;
-    let endpoint = cli.global.endpoint(&config.nats);
+    let bus = bus::Bus::connect(&cli.global.endpoint(&config.nats)).await?;
+    let json = cli.global.json;
     match cli.command {
-        Command::Check(args) => {
-            let bus = bus::Bus::connect(&endpoint).await?;
-            check::run(args, &bus, &config, cli.global.json).await
-        }
+        Command::Check(args) => command::check::run(args, &bus, &config, json).await,
+        Command::Run(args) => command::run::run(args, &bus, &config, console, json).await,
+        Command::Resume(args) => command::resume::run(args, &bus, &config, console, json).await,
+        Command::Status(args) => command::status::run(args, &bus, &config, console, json).await,
     }
 }

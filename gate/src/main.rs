@@ -1,8 +1,9 @@
 //! The binary: arguments, log, runtime, exit code.
 
-use std::{io::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
 use gate::Cli;
+use options::Console;
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
@@ -11,14 +12,14 @@ fn main() -> ExitCode {
         Err(code) => return code.into(),
     };
     cli.global.voice.start_log(LevelFilter::WARN);
+    let console = Console::new(cli.global.voice.is_quiet());
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(gate::Error::Runtime)
-        .and_then(|runtime| runtime.block_on(gate::run(cli)));
+        .and_then(|runtime| runtime.block_on(gate::run(cli, &console)));
     let code = done.unwrap_or_else(|error| {
-        let text = telemetry::plain_lines(&error.to_string());
-        writeln!(std::io::stderr(), "gate: failed to {text}").ok();
+        console.failed("gate", &error);
         error.exit_code()
     });
     code.into()

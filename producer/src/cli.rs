@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use options::{Broker, Voice};
 use settings::Span;
 
-use crate::command::{cancel, last_good, logs, pause, retry, setup, status, submit, watch};
+use crate::command::{
+    cancel, dead, keys, last_good, logs, pause, retry, setup, status, submit, watch,
+};
 
 /// Submits NixOS builds to the pool and shows what became of them.
 #[derive(Debug, Parser)]
@@ -44,6 +46,8 @@ pub struct Global {
 pub(crate) enum Command {
     /// Create the streams, buckets and consumers, and report what differs
     Setup(setup::Args),
+    /// Make keys for the people and programs that use the broker
+    Keys(keys::Args),
     /// Ask for the builds of hosts of one commit
     Submit(submit::Args),
     /// Show how far each host is
@@ -54,10 +58,12 @@ pub(crate) enum Command {
     Logs(logs::Args),
     /// Show the newest built closure of a host on its tracked branch
     LastGood(last_good::Args),
-    /// Take the wishes of runs away; a job that nobody else wants is cancelled
+    /// Take wishes away: those of a run, or all for one job. A job that nobody wants is cancelled
     Cancel(cancel::Args),
-    /// Ask again for the hosts of a run that were not built
+    /// Ask again for the hosts of a run that were not built, or for one job
     Retry(retry::Args),
+    /// Look after what will not be tried again by itself
+    Dead(dead::Args),
     /// Hand out no more jobs of a class; what runs goes on
     Pause(pause::Pause),
     /// Hand jobs out again
@@ -119,8 +125,19 @@ mod tests {
         over(&format!("a/b=r@{REV}"), Some("'/'"));
         over("servers=r@master", Some("40 lowercase hex"));
         over("servers", Some("NAME=REPO@SHA"));
+        check(&["keys", "new", "worker", "w1"], None);
+        check(&["keys", "new", "root", "w1"], Some("none of submitter, worker"));
+        check(&["keys", "new", "worker", "../w1"], Some("refused"));
+        check(&["setup", "--print-nats-config"], Some("--keys"));
+        check(&["setup", "--keys", "k.toml"], Some("--print-nats-config"));
         check(&["watch", "nope"], Some("uuid"));
         check(&["logs", "a.b.c"], Some("refused"));
+        check(&["cancel", "web"], Some("expected a run (a uuid) or"));
+        check(&["retry", "--failed", &format!("r.{REV}.web")], None);
+        check(&["dead", "requeue"], Some("NUMBER"));
+        check(&["dead", "show", "x"], Some("invalid digit"));
+        let bare = ["submit", "--all", "--repo", "r", "--rev", REV, "--supersede"];
+        check(&bare, Some("--ref"));
         check(&["status", "--rev", REV], Some("--repo"));
     }
 

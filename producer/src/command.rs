@@ -1,6 +1,8 @@
 //! One file per command: its arguments and what it does with them.
 
 pub(crate) mod cancel;
+pub(crate) mod dead;
+pub(crate) mod keys;
 pub(crate) mod last_good;
 pub(crate) mod logs;
 pub(crate) mod pause;

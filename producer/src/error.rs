@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use flake::{FlakeError, GitError, ListingError};
 use proto::{ExitCode, Identity, JobKey, Repo, RunId};
 
-use crate::config::ClassError;
+use crate::{broker_file::BrokerFileError, config::ClassError};
 
 /// A command that failed. Each message goes on after "failed to …".
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,17 @@ pub enum Error {
         /// Where and why.
         source: Box<ClassError>,
     },
+    /// The broker's keys file cannot be used.
+    #[error("use the keys file {}: {source}", path.display())]
+    BrokerFile {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: BrokerFileError,
+    },
+    /// No key was made.
+    #[error(transparent)]
+    NewKey(#[from] bus::NewKeyError),
     /// The repository's URL is needed, and nobody said it.
     #[error("find repo {repo}: {known}")]
     UnknownRepo {
@@ -89,6 +100,15 @@ pub enum Error {
         /// The host.
         host: proto::Host,
     },
+    /// No such dead letter.
+    #[error("find dead letter {0}: it is not there; `producer dead list` says which are")]
+    UnknownLetter(u64),
+    /// A dead letter that cannot be asked for again.
+    #[error("requeue dead letter {0}: it names no job; `producer dead drop {0}` forgets it")]
+    NamesNoJob(u64),
+    /// A job has no hosts of which some failed.
+    #[error("retry: --failed is about runs, and {0} is a job")]
+    FailedOfJob(JobKey),
     /// Nothing is known of a commit.
     #[error("find a job of {0}: nobody asked for one")]
     UnknownRevision(String),
@@ -124,6 +144,8 @@ impl Error {
         match self {
             Self::Settings(_)
             | Self::Class { .. }
+            | Self::BrokerFile { .. }
+            | Self::NewKey(_)
             | Self::UnknownRepo { .. }
             | Self::Listing(ListingError::BadNames(_) | ListingError::HostClass(_))
             | Self::NoHosts(_)
@@ -136,6 +158,9 @@ impl Error {
             | Self::UnknownJob(_)
             | Self::UnknownRevision(_)
             | Self::NoLastGood { .. }
+            | Self::UnknownLetter(_)
+            | Self::NamesNoJob(_)
+            | Self::FailedOfJob(_)
             | Self::NotInRun { .. }
             | Self::NoAttempt { .. }
             | Self::Git(GitError::NoSuchRef { .. }) => ExitCode::Usage,

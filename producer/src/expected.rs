@@ -59,7 +59,7 @@ pub(crate) async fn expected(
             let branch = wanted.branch.unwrap_or(&repo.default_ref);
             let (url, git_ref) = (&repo.url, &full_ref(branch));
             let access = &Access::by_file(repo.git_credentials_file.as_deref());
-            let flake = Flake { url, git_ref, revision: &revision, access };
+            let flake = Flake { url, git_ref, revision: &revision, access, overrides: &[] };
             Listing::of(&flake, repo, wanted.exclude).await?
         }
         _ => named(wanted, config)?,

@@ -3,6 +3,8 @@
 //! It writes wishes and runs, and reads everything else. It never writes a fact about a job, and it
 //! never builds: what it knows of a flake are the names and systems of its hosts.
 
+mod again;
+mod broker_file;
 mod cli;
 mod command;
 mod config;
@@ -15,7 +17,9 @@ mod progress;
 mod render;
 mod runs;
 mod snapshot;
+mod supersede;
 mod tail;
+mod target;
 mod view;
 
 pub use cli::Cli;
@@ -31,6 +35,7 @@ pub async fn run(cli: Cli, console: &mut Console) -> Result<ExitCode, Error> {
     let mut context = Context::new(cli.global, console)?;
     match cli.command {
         Command::Setup(args) => command::setup::run(args, &mut context).await,
+        Command::Keys(args) => command::keys::run(args, &mut context),
         Command::Submit(args) => command::submit::run(args, &mut context).await,
         Command::Status(args) => command::status::run(args, &mut context).await,
         Command::Watch(args) => command::watch::run(args, &mut context).await,
@@ -38,6 +43,7 @@ pub async fn run(cli: Cli, console: &mut Console) -> Result<ExitCode, Error> {
         Command::LastGood(args) => command::last_good::run(args, &mut context).await,
         Command::Cancel(args) => command::cancel::run(args, &mut context).await,
         Command::Retry(args) => command::retry::run(args, &mut context).await,
+        Command::Dead(args) => command::dead::run(args, &mut context).await,
         Command::Pause(args) => command::pause::pause(args, &mut context).await,
         Command::Resume(args) => command::pause::resume(args, &mut context).await,
     }

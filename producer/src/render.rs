@@ -1,8 +1,10 @@
 //! What is known, as text for people and as JSON for programs. Pure: nothing here reads a bucket,
 //! a clock or a terminal.
 
+pub(crate) mod dead;
 pub(crate) mod json;
 pub(crate) mod log;
+pub(crate) mod nats;
 pub(crate) mod text;
 
 use proto::{Revision, RunId, RunRecord};

@@ -31,10 +31,14 @@ pub(crate) async fn workers(bus: &Bus) -> Result<Vec<Presence>, bus::Error> {
 }
 
 /// One job. The record is read first: an asking that comes in between shows as queued, and never
-/// as an end that it did not have.
+/// as an end that it did not have. Of what nobody wants the record is read after the request, too:
+/// a worker that has not got it by then will find that nobody wants it.
 pub(crate) async fn seen(bus: &Bus, job: &JobKey) -> Result<Seen, bus::Error> {
     let key = job.to_string();
-    let record = bus.results().get(&key).await?;
+    let mut record = bus.results().get(&key).await?;
     let request = bus.requests().get(&key).await?;
+    if request.value.as_ref().is_some_and(|request| !request.wanted()) {
+        record = bus.results().get(&key).await?;
+    }
     Ok(Seen { request, record })
 }

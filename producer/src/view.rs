@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bus::Entry;
 use proto::{
-    AttemptEnd, Class, Finished, JobKey, Outcome, Presence, Record, Request, Running, State, Tally,
-    Timestamp, WorkerName,
+    AttemptEnd, Class, Finished, JobKey, Outcome, Presence, Record, Repo, Request, Running, State,
+    Tally, Timestamp, WorkerName,
 };
 
 /// One host of a run.
@@ -39,7 +39,7 @@ pub(crate) enum Stand {
         reason: AttemptEnd,
         left: Duration,
     },
-    /// Ended. A job that nobody wants any more reads so at once.
+    /// Ended. A job that nobody wants any more, and nobody has, reads so at once.
     Finished(Box<Finished>),
 }
 
@@ -52,6 +52,8 @@ pub(crate) enum Queue {
     Served,
     /// No living worker does; asked for since.
     Unserved { since: Timestamp },
+    /// Some do, and none of them has the repo in its config; asked for since.
+    Elsewhere { since: Timestamp },
     /// All that serve the class take nothing now; the first of them and its reason.
     Paused { worker: WorkerName, reason: String },
 }
@@ -80,7 +82,7 @@ impl HostStatus {
             request.is_none_or(|request| request.incarnation == record.incarnation)
         };
         let record = seen.record.value.as_ref().filter(of_request);
-        let stand = stand(&class, seen, record, look);
+        let stand = stand(&class, &job.repo, seen, record, look);
         let used = record.map_or(0, |record| record.attempts_used(record.incarnation));
         Self { job, class, attempt: (used > 0).then_some(used), stand }
     }
@@ -126,6 +128,11 @@ impl HostStatus {
             Stand::Queued(Queue::Unserved { since }) => {
                 format!("queued: no worker for class {} since {}", self.class, utc(*since))
             }
+            Stand::Queued(Queue::Elsewhere { since }) => {
+                let (repo, class) = (&self.job.repo, &self.class);
+                let since = utc(*since);
+                format!("queued: no worker for repo {repo} (class {class}) since {since}")
+            }
             Stand::Queued(Queue::Paused { worker, reason }) => {
                 format!("queued: {worker} takes nothing now: {reason}")
             }
@@ -149,14 +156,21 @@ pub(crate) fn tally(hosts: &[HostStatus]) -> Tally {
     Tally::of(hosts.iter().map(HostStatus::outcome))
 }
 
-fn stand(class: &Class, seen: &Seen, record: Option<&Record>, look: Look<'_>) -> Stand {
+fn stand(
+    class: &Class,
+    repo: &Repo,
+    seen: &Seen,
+    record: Option<&Record>,
+    look: Look<'_>,
+) -> Stand {
     let over = |ms: u64| seen.record.time.plus(Duration::from_millis(ms));
     match (record.map(|record| &record.state), seen.request.value.as_ref()) {
         (Some(State::Finished(finished)), _) => Stand::Finished(Box::new(finished.clone())),
-        (_, Some(request)) if !request.wanted() => {
+        // Who has it may end it yet; nobody else may.
+        (None | Some(State::Waiting(_)), Some(request)) if !request.wanted() => {
             Stand::Finished(Box::new(withdrawn(request, seen.request.time)))
         }
-        (None, request) => Stand::Queued(queue(class, request, look.workers)),
+        (None, request) => Stand::Queued(queue(class, repo, request, look.workers)),
         (Some(State::Running(running)), _) => {
             let silent = look.now.since(over(running.lease_ms));
             let silent = (silent > SILENCE_TOLD).then_some(silent);
@@ -184,14 +198,17 @@ fn withdrawn(request: &Request, at: Timestamp) -> Finished {
     Finished { outcome, at, worker, queue_ms: 0, build_ms: 0, phases, overrides, signature }
 }
 
-fn queue(class: &Class, request: Option<&Request>, workers: &[Presence]) -> Queue {
+fn queue(class: &Class, repo: &Repo, request: Option<&Request>, workers: &[Presence]) -> Queue {
     let Some(request) = request else { return Queue::Unasked };
-    // A worker that was told to stop takes nothing new.
-    let serve = |worker: &&Presence| !worker.draining && worker.classes.contains(class);
-    let serving: Vec<&Presence> = workers.iter().filter(serve).collect();
+    let serving: Vec<&Presence> = workers.iter().filter(|it| it.serves(class, repo)).collect();
     let Some(first) = serving.first() else {
         let asked = request.wanted_by.values().map(|wish| wish.at).min();
-        return Queue::Unserved { since: asked.unwrap_or_default() };
+        let since = asked.unwrap_or_default();
+        // A repo that nobody has is most likely a name that somebody mistyped.
+        return match workers.iter().any(|it| !it.draining && it.classes.contains(class)) {
+            true => Queue::Elsewhere { since },
+            false => Queue::Unserved { since },
+        };
     };
     match &first.paused {
         Some(reason) if serving.iter().all(|worker| worker.paused.is_some()) => {

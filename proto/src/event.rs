@@ -61,6 +61,8 @@ pub enum What {
     },
     /// It was wanted, unfinished and in no queue; a sweep published it again.
     Requeued,
+    /// Its request was old and of no use to anybody; a sweep forgot it.
+    Pruned,
     /// It ended.
     Finished {
         /// The name of its outcome.
@@ -125,6 +127,7 @@ impl What {
             Self::Fenced => "fenced",
             Self::Late { .. } => "late",
             Self::Requeued => "requeued",
+            Self::Pruned => "pruned",
             Self::Finished { .. } => "finished",
             Self::Dead { .. } => "dead",
         }

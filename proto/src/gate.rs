@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::{
     job::{GateId, JobKey, RunId},
     outcome::Standing,
+    overrides::Overrides,
     revision::Revision,
     time::Timestamp,
     token::{Class, Identity, Repo, WorkerName},
@@ -205,6 +206,9 @@ pub struct Required {
     pub job: JobKey,
     /// What it needs of a worker.
     pub class: Class,
+    /// Inputs of its flake that are replaced; its revision has their digest.
+    #[serde(default, skip_serializing_if = "Overrides::is_empty")]
+    pub overrides: Overrides,
     /// It is reported, and does not decide.
     #[serde(default)]
     pub advisory: bool,
@@ -215,8 +219,8 @@ pub struct Required {
 pub struct External {
     /// The repository.
     pub repo: Repo,
-    /// Its input that is overridden.
-    pub input: String,
+    /// Its input that is replaced by the candidate.
+    pub overrides: Overrides,
     /// The commit it is tried at, with the digest of the override.
     pub revision: Revision,
     /// The full ref of that commit.
@@ -224,6 +228,13 @@ pub struct External {
     pub git_ref: String,
     /// The run in the pool under which its hosts are asked for.
     pub run: RunId,
+}
+
+impl External {
+    /// The name of the input that is replaced.
+    pub fn input(&self) -> &str {
+        self.overrides.iter().next().map_or("", |(input, _)| input.as_str())
+    }
 }
 
 /// A trial in which something failed that may be the worker's fault.
@@ -503,7 +514,7 @@ impl End {
 
     /// The branch that is of no use any more. One that waits for a person is not, and
     /// one that somebody else made only when it was landed.
-    fn obsolete(&self) -> Option<BranchAt> {
+    pub fn obsolete(&self) -> Option<BranchAt> {
         let of = |candidate: &Candidate| {
             let (branch, at) = (candidate.branch.clone(), candidate.revision.clone());
             BranchAt { branch, at }

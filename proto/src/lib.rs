@@ -3,6 +3,7 @@
 //! This crate is pure. It does no IO, knows no clock, no environment and no async runtime, and it
 //! names no NATS client. Whoever needs the time or a fresh uuid brings it along.
 
+pub mod account;
 pub mod event;
 pub mod exit_code;
 pub mod gate;

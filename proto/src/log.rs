@@ -32,6 +32,26 @@ pub struct LogLine {
     pub text: String,
 }
 
+impl LogLine {
+    /// The line with the name of what said it before it: `nginx-1.27> checking for gcc`.
+    pub fn labelled(&self) -> String {
+        match &self.drv {
+            Some(drv) => format!("{}> {}", short_name(drv), self.text),
+            None => self.text.clone(),
+        }
+    }
+}
+
+/// `nginx-1.27` of `/nix/store/<hash>-nginx-1.27.drv`; whatever is no store path stays as it is.
+pub fn short_name(drv: &str) -> &str {
+    const HASH_CHARS: usize = 32;
+    let base = drv.strip_prefix("/nix/store/").and_then(|base| {
+        let (hash, name) = base.split_once('-')?;
+        (hash.len() == HASH_CHARS).then_some(name)
+    });
+    base.map_or(drv, |name| name.strip_suffix(".drv").unwrap_or(name))
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
 fn is_zero(n: &u64) -> bool {
     *n == 0

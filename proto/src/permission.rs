@@ -8,7 +8,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
+    account::{API, Account},
     priority::Priority,
     subject,
     token::{Class, HolderName, Identity, TokenError, shown},
@@ -16,7 +19,8 @@ use crate::{
 };
 
 /// What somebody is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Asks for builds under its own identity, and sees what became of them.
     Submitter,
@@ -46,6 +50,17 @@ impl Role {
             Self::Reader => "reader",
             Self::Operator => "operator",
             Self::Admin => "admin",
+        }
+    }
+}
+
+impl Role {
+    /// Where its holders live.
+    pub fn account(self) -> Account {
+        match self {
+            Self::Worker | Self::Admin => Account::Pool,
+            Self::Submitter | Self::Gate | Self::Operator => Account::Ask,
+            Self::Reader => Account::Read,
         }
     }
 }
@@ -133,6 +148,14 @@ impl Permissions {
         all
     }
 
+    /// What the pool's account must let through for these rights: calls, and what is heard without
+    /// asking. An inbox is of the account that it is in.
+    pub fn let_through(&self) -> (Vec<&str>, Vec<&str>) {
+        let calls = self.publish.allow.iter().map(String::as_str);
+        let heard = self.subscribe.allow.iter().map(String::as_str);
+        (calls.collect(), heard.filter(|subject| !subject.starts_with("_INBOX")).collect())
+    }
+
     fn submitter(&mut self, holder: &Holder<'_>) {
         self.follow();
         self.ask(holder);
@@ -142,6 +165,8 @@ impl Permissions {
         self.submitter(holder);
         self.read(&Bucket::Gates.stream());
         self.say(subject::kv(Bucket::Gates.name(), ">"));
+        // The newest landing that was told, so that it tells none twice.
+        self.api(&format!("STREAM.MSG.GET.{}", topology::EVENTS));
         self.say(subject::LANDED_ALL.into());
     }
 
@@ -178,6 +203,10 @@ impl Permissions {
         for bucket in [Bucket::Requests, Bucket::Results, Bucket::LastGood, Bucket::Workers] {
             self.read(&bucket.stream());
         }
+        // Messages that no client can be given are found and taken out by their number. Whoever
+        // deletes another's job this way costs it time: it is wanted, so a sweep queues it again.
+        self.api(&format!("STREAM.MSG.GET.{}", topology::JOBS));
+        self.api(&format!("STREAM.MSG.DELETE.{}", topology::JOBS));
         // What is queued, for sweeping; its newest dead letter, so that it stores none twice.
         self.api(&format!("STREAM.INFO.{}", topology::JOBS));
         self.api(&format!("STREAM.MSG.GET.{}", topology::DEAD));
@@ -228,7 +257,7 @@ impl Permissions {
     }
 
     fn api(&mut self, call: &str) {
-        self.say(format!("$JS.API.{call}"));
+        self.say(format!("{API}{call}"));
     }
 
     fn say(&mut self, subject: String) {

@@ -172,6 +172,11 @@ pub fn dead(job: &JobKey) -> String {
     format!("nbp.dead.{job}")
 }
 
+/// The job that a dead letter is about, if its subject names one.
+pub fn dead_job(subject: &str) -> Option<JobKey> {
+    subject.strip_prefix("nbp.dead.")?.parse().ok()
+}
+
 /// Core message that makes the holder of a job read its request at once.
 pub fn cancel(job: &JobKey) -> String {
     format!("nbp.cancel.{job}")

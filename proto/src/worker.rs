@@ -6,7 +6,7 @@ use crate::{
     job::{Instance, JobKey},
     record::Phase,
     time::Timestamp,
-    token::{Class, WorkerName},
+    token::{Class, Repo, WorkerName},
     version::V1,
 };
 
@@ -21,6 +21,9 @@ pub struct Presence {
     pub instance: Instance,
     /// What it can build.
     pub classes: Vec<Class>,
+    /// Where from. Empty of a worker that does not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repos: Vec<Repo>,
     /// How many jobs at once.
     pub slots: usize,
     /// What it is building.
@@ -35,6 +38,18 @@ pub struct Presence {
     pub version: String,
     /// Started, by its own clock.
     pub since: Timestamp,
+}
+
+impl Presence {
+    /// It is one that takes such jobs, now or when it has room.
+    pub fn serves(&self, class: &Class, repo: &Repo) -> bool {
+        // A worker that was told to stop takes nothing new.
+        !self.draining && self.classes.contains(class) && self.has(repo)
+    }
+
+    fn has(&self, repo: &Repo) -> bool {
+        self.repos.is_empty() || self.repos.contains(repo)
+    }
 }
 
 /// One job in a worker's hands.

@@ -228,6 +228,8 @@ fn presence() {
         worker: parse("nix-cache01"),
         instance: parse(SECOND),
         classes: vec![parse("x86_64-linux")],
+        // As older workers wrote it.
+        repos: Vec::new(),
         slots: 2,
         jobs: vec![PresentJob { job: parse(JOB), phase: Phase::Fetch }],
         draining: true,
@@ -236,6 +238,8 @@ fn presence() {
         since: Timestamp(1_700_000_000_000),
     };
     check(&presence, include_str!("wire/presence.json"));
+    let repos = vec![parse("nixos-servers")];
+    check(&Presence { repos, ..presence }, include_str!("wire/presence_with_repos.json"));
 }
 
 #[test]

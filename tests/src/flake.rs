@@ -35,6 +35,7 @@ struct System {
     system: String,
     held: bool,
     fails: bool,
+    moody: bool,
     /// A Nix expression in place of the system derivation.
     toplevel: Option<String>,
 }
@@ -55,7 +56,7 @@ impl Flake {
     pub fn named<N: AsRef<str>>(names: &[N]) -> Self {
         let system = || {
             let system = "x86_64-linux".to_owned();
-            Host::System(System { system, held: false, fails: false, toplevel: None })
+            Host::System(System { system, held: false, fails: false, moody: false, toplevel: None })
         };
         let hosts = names.iter().map(|name| (name.as_ref().to_owned(), system())).collect();
         Self { salt: "salt".to_owned(), seconds: 0.0, extra: String::new(), hosts }
@@ -86,6 +87,12 @@ impl Flake {
     /// The host needs `broken-leaf`, whose build fails. All hosts so named share that leaf.
     pub fn failing(mut self, host: &str) -> Self {
         self.system_of(host).fails = true;
+        self
+    }
+
+    /// The host's build fails in every store but those of [`crate::NixStore::soothe`].
+    pub fn moody(mut self, host: &str) -> Self {
+        self.system_of(host).moody = true;
         self
     }
 
@@ -135,12 +142,12 @@ impl Flake {
     fn host(&self, name: &str, host: &Host) -> String {
         match host {
             Host::Expression(expression) => format!("({expression})"),
-            Host::System(System { system, held, fails, toplevel }) => {
+            Host::System(System { system, held, fails, moody, toplevel }) => {
                 let toplevel =
                     toplevel.as_ref().map_or(String::new(), |text| format!("toplevel = {text}; "));
                 format!(
                     "import ./host.nix {{ name = {}; system = {}; salt = {}; seconds = \"{}\"; \
-                     held = {held}; fails = {fails}; {toplevel}}}",
+                     held = {held}; fails = {fails}; moody = {moody}; {toplevel}}}",
                     quoted(name),
                     quoted(system),
                     quoted(&self.salt),
@@ -165,13 +172,14 @@ fn quoted(text: &str) -> String {
     format!("\"{escaped}\"")
 }
 
-const HOST: &str = r#"{ name, system, salt, seconds, held, fails, toplevel ? null }:
+const HOST: &str = r#"{ name, system, salt, seconds, held, fails, moody, toplevel ? null }:
 let
   step = attrs: derivation ({
     inherit system salt;
     builder = "/bin/sh";
     args = [ "-eu" ./step.sh ];
     held = "";
+    moody = "";
     last_words = "";
     seconds = "0";
     deps = [ ];
@@ -185,6 +193,7 @@ let
     name = "nixos-system-${name}-26.05";
     inherit seconds;
     held = if held then name else "";
+    moody = if moody then "1" else "";
     deps = [ leaf ] ++ (if fails then [ broken ] else [ ]);
   };
 in
@@ -201,6 +210,7 @@ echo "building $name"
 while [ -n "$held" ] && ! [ -e "/control/release-$held" ]; do sleep 0.02; done
 sleep "$seconds"
 echo "end $name" >> /control/reports
+if [ -n "$moody" ] && ! [ -e /control/soothed ]; then echo "not today" >&2; exit 1; fi
 if [ -n "$last_words" ]; then
   for line in 1 2 3; do echo "broken-leaf: warning $line"; done
   echo "$last_words" >&2

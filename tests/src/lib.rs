@@ -5,26 +5,37 @@
 //! used alone. Everything lives in temporary folders of one test and ends with it, so tests run in
 //! parallel and leave no process behind. Calls block: what a test waits for is another process.
 
+pub mod certificates;
 pub mod disk;
 pub mod flake;
+pub mod forge;
+pub mod keys;
 pub mod nats;
 pub mod nix_daemon;
 pub mod nix_store;
 pub mod poll;
 pub mod pool;
 pub mod process;
+pub mod proxy;
 pub mod repo;
 pub mod scratch;
+pub mod stranger;
 pub mod tap;
+pub mod updates;
 
 pub use disk::SmallDisk;
 pub use flake::Flake;
+pub use forge::MockForge;
+pub use keys::{KeyedOptions, KeyedPool, KeyedServer};
 pub use nats::NatsServer;
 pub use nix_daemon::NixDaemon;
 pub use nix_store::NixStore;
 pub use poll::eventually;
 pub use pool::{Pool, PoolOptions, WorkerOptions};
 pub use process::{Output, Spawned};
+pub use proxy::Proxy;
 pub use repo::Repo;
 pub use scratch::scratch;
+pub use stranger::Stranger;
 pub use tap::Tap;
+pub use updates::Updates;

@@ -1,4 +1,5 @@
-//! A private nats-server: own port, own store, durable on every write as in production.
+//! A private nats-server: own port, own store, durable on every write as in production. Three of
+//! them make a cluster.
 
 use std::{
     fs,
@@ -20,14 +21,16 @@ use crate::{
 /// To start and to read its store again, on a machine busy with other tests.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 #[derive(Debug)]
 pub struct NatsServer {
     process: Option<Spawned>,
     port: u16,
     extra: String,
     /// Bound but not listening, from the first kill on: while the server is down nobody else gets
-    /// its port, and clients are refused as by a machine whose server is down.
-    reservation: Option<TcpSocket>,
+    /// its ports, and clients are refused as by a machine whose server is down.
+    reservations: Vec<TcpSocket>,
     dir: TempDir,
 }
 
@@ -37,7 +40,35 @@ impl NatsServer {
         Self::start_with("")
     }
 
-    /// The same with further lines of server config: accounts, TLS, limits.
+    /// Three servers that replicate to each other. Each knows the others before they are up, so
+    /// their ports are chosen first.
+    pub fn start_cluster(extra: &str) -> Vec<Self> {
+        let sockets = || -> Vec<TcpSocket> { (0..3).map(|_| reserve(ANY_PORT)).collect() };
+        let (clients, routes) = (sockets(), sockets());
+        let routes_list: Vec<String> = routes
+            .iter()
+            .map(|route| format!("\"nats-route://127.0.0.1:{}\"", port_of(route)))
+            .collect();
+        let routes_list = routes_list.join(", ");
+        let node = |(number, (client, route)): (usize, (TcpSocket, TcpSocket))| {
+            let cluster = format!(
+                "server_name: n{number}\ncluster {{\n  name: nbp\n  \
+                 listen: \"127.0.0.1:{}\"\n  routes: [{routes_list}]\n}}\n{extra}",
+                port_of(&route)
+            );
+            let dir = scratch();
+            let port = port_of(&client);
+            let process = Some(launch(dir.path(), i32::from(port), &cluster));
+            Self { process, port, extra: cluster, reservations: vec![client, route], dir }
+        };
+        let nodes: Vec<Self> = clients.into_iter().zip(routes).enumerate().map(node).collect();
+        for node in &nodes {
+            node.wait_until_it_listens();
+        }
+        nodes
+    }
+
+    /// The same as [`Self::start`] with further lines of server config: accounts, TLS, limits.
     pub fn start_with(extra: &str) -> Self {
         let dir = scratch();
         let process = launch(dir.path(), -1, extra);
@@ -46,7 +77,7 @@ impl NatsServer {
             port_in(&fs::read(&ports).ok()?)
         });
         let process = Some(process);
-        Self { process, port, extra: extra.to_owned(), reservation: None, dir }
+        Self { process, port, extra: extra.to_owned(), reservations: Vec::new(), dir }
     }
 
     pub fn url(&self) -> String {
@@ -66,8 +97,8 @@ impl NatsServer {
     pub fn kill(&mut self) {
         let mut process = self.process.take().expect("the server runs");
         process.sigkill();
-        if self.reservation.is_none() {
-            self.reservation = Some(reserve(self.address()));
+        if self.reservations.is_empty() {
+            self.reservations.push(reserve(self.address()));
         }
     }
 
@@ -77,7 +108,21 @@ impl NatsServer {
             self.kill();
         }
         self.process = Some(launch(self.dir.path(), i32::from(self.port), &self.extra));
-        eventually("nats-server to listen again", START_DEADLINE, || {
+        self.wait_until_it_listens();
+    }
+
+    /// Stops the server as an operator does before an upgrade, and starts it again: as one node
+    /// of a cluster it hands over first what it leads.
+    pub fn restart_cleanly(&mut self) {
+        let mut process = self.process.take().expect("the server runs");
+        process.sigterm();
+        process.wait(START_DEADLINE);
+        self.process = Some(launch(self.dir.path(), i32::from(self.port), &self.extra));
+        self.wait_until_it_listens();
+    }
+
+    fn wait_until_it_listens(&self) {
+        eventually("nats-server to listen", START_DEADLINE, || {
             TcpStream::connect(self.address()).ok()
         });
     }
@@ -143,6 +188,10 @@ fn reserve(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().expect("a socket");
     // Both sides set it (nats-server does), or the server could not bind the port besides us.
     socket.set_reuseaddr(true).expect("a socket option");
-    socket.bind(address).expect("the port of a server that is gone");
+    socket.bind(address).expect("the port of a server that is gone, or any");
     socket
+}
+
+fn port_of(socket: &TcpSocket) -> u16 {
+    socket.local_addr().expect("a bound socket").port()
 }

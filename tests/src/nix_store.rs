@@ -125,9 +125,20 @@ impl NixStore {
         eventually(&what, deadline, || (self.builds_begun(name) > 0).then_some(()));
     }
 
+    /// Lets builds of hosts that are [`crate::Flake::moody`] succeed here.
+    pub fn soothe(&self) {
+        let file = self.dir.path().join("control/soothed");
+        fs::write(file, "").expect("a writable temporary folder");
+    }
+
     /// Lets a host that is held ([`crate::Flake::held`]) finish its build, now and later.
     pub fn release(&self, host: &str) {
         fs::write(self.control(&format!("release-{host}")), "").expect("a writable control folder");
+    }
+
+    /// Takes a release back: builds that begin from now on are held again.
+    pub fn hold(&self, host: &str) {
+        fs::remove_file(self.control(&format!("release-{host}"))).expect("it was released");
     }
 
     /// Processes that use this store: Nix itself and builders, whoever started them.

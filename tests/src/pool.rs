@@ -2,20 +2,27 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Command, time::Duration};
 
-use async_nats::jetstream;
+use async_nats::jetstream::{self, stream::LastRawMessageErrorKind};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, time::timeout};
 
 use crate::{
     Flake, NatsServer, NixStore, Output, Repo, Spawned,
+    poll::eventually,
     process::{binary, command, run},
     scratch::scratch,
 };
 
 /// For a command to end, builds it waits for included, on a machine busy with other tests.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(120);
+
+/// For a broker that is there, or one of three, to answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// For three brokers to elect one of them.
+const LEADER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The repo's name in every config the pool writes.
 pub const REPO: &str = "homelab";
@@ -24,6 +31,8 @@ pub const REPO: &str = "homelab";
 #[derive(Debug)]
 pub struct Pool {
     pub nats: NatsServer,
+    /// The other nodes of its cluster, if it is one.
+    pub peers: Vec<NatsServer>,
     pub repo: Repo,
     /// The store of the producer, and of each worker that has none of its own.
     pub store: NixStore,
@@ -40,6 +49,8 @@ pub struct PoolOptions {
     pub nats: String,
     /// Further TOML below the repo's table, in the configs of all programs.
     pub repo: String,
+    /// Three brokers that replicate everything to each other, not one.
+    pub cluster: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -69,7 +80,7 @@ pub struct WorkerOptions<'a> {
 impl Default for PoolOptions {
     fn default() -> Self {
         let setup = ["--ack-wait", "2s"].map(str::to_owned).to_vec();
-        Self { setup, nats: String::new(), repo: String::new() }
+        Self { setup, nats: String::new(), repo: String::new(), cluster: false }
     }
 }
 
@@ -104,18 +115,42 @@ impl Pool {
     pub fn start_with(options: &PoolOptions) -> Self {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         runtime.worker_threads(1).enable_all();
+        let mut brokers = match options.cluster {
+            true => NatsServer::start_cluster(&options.nats),
+            false => vec![NatsServer::start_with(&options.nats)],
+        };
         let pool = Self {
-            nats: NatsServer::start_with(&options.nats),
+            nats: brokers.remove(0),
+            peers: brokers,
             repo: Repo::new(),
             store: NixStore::new(),
             runtime: runtime.build().expect("a runtime"),
             dir: scratch(),
             below_repo: options.repo.clone(),
         };
-        let setup: Vec<&str> =
-            ["setup"].into_iter().chain(options.setup.iter().map(String::as_str)).collect();
+        let mut setup: Vec<&str> = vec!["setup"];
+        setup.extend(options.setup.iter().map(String::as_str));
+        if options.cluster {
+            setup.extend(["--replicas", "3"]);
+            pool.wait_for_a_leader();
+        }
         pool.producer(&setup).expect_code(0);
         pool
+    }
+
+    /// The addresses of all its brokers, with commas between.
+    pub fn nats_url(&self) -> String {
+        let all = std::iter::once(&self.nats).chain(&self.peers);
+        all.map(NatsServer::url).collect::<Vec<_>>().join(",")
+    }
+
+    /// A cluster that is just up has nobody yet who could make a stream.
+    fn wait_for_a_leader(&self) {
+        eventually("a leader of the cluster", LEADER_DEADLINE, || {
+            // Nobody says no before there is one: the question just gets no answer.
+            let asked = async { self.jetstream().await.query_account().await.ok() };
+            self.block_on(async { timeout(Duration::from_millis(500), asked).await.ok().flatten() })
+        });
     }
 
     /// Commits a flake to a branch and returns the revision.
@@ -136,6 +171,11 @@ impl Pool {
         let mut worker = self.program("worker", store);
         worker.arg("run").arg("--config").arg(config);
         Spawned::start(name, &mut worker, self.dir.path())
+    }
+
+    /// The state folder of a worker.
+    pub fn state_of(&self, worker: &str) -> PathBuf {
+        self.dir.path().join(format!("state-{worker}"))
     }
 
     /// `producer submit --repo homelab` with these arguments, to its end.
@@ -170,11 +210,26 @@ impl Pool {
 
     /// A program with its config, for tests that need arguments or surroundings of their own.
     pub fn client(&self, program: &str) -> Command {
-        let text = format!("[nats]\nurl = \"{}\"\n\n{}", self.nats.url(), self.repo_table());
+        let text = format!("[nats]\nurl = \"{}\"\n\n{}", self.nats_url(), self.repo_table());
         let config = self.config(program, &text);
         let mut command = self.program(program, &self.store);
         command.arg("--config").arg(config);
         command
+    }
+
+    /// A program with a config of its own, which says where the broker is already.
+    pub fn client_with(&self, program: &str, tables: &str) -> Command {
+        let text = format!("[nats]\nurl = \"{}\"\n\n{tables}", self.nats.url());
+        let config = self.config(&format!("{program}-{}", fastrand::u64(..)), &text);
+        let mut command = self.program(program, &self.store);
+        command.arg("--config").arg(config);
+        command
+    }
+
+    /// Starts a program of [`Pool::client_with`] beside the test.
+    #[track_caller]
+    pub fn spawn(&self, name: &str, command: &mut Command) -> Spawned {
+        Spawned::start(name, command, self.dir.path())
     }
 
     /// All results in the bucket: job key to record.
@@ -189,30 +244,34 @@ impl Pool {
         self.results().remove(&format!("{REPO}.{rev}.{host}"))
     }
 
-    /// Everything in a bucket, read as JSON.
+    /// Everything in a bucket, read as JSON. A cluster that elects a leader is asked again.
     #[track_caller]
     pub fn bucket(&self, name: &str) -> BTreeMap<String, Value> {
-        self.block_on(async {
-            // Not by the client's own `keys`: that makes a consumer for each call.
-            let stream = self.jetstream().await.get_stream(format!("KV_{name}")).await;
-            let stream = stream.expect("the bucket");
-            let prefix = format!("$KV.{name}.");
-            let subjects = stream.info_with_subjects(format!("{prefix}>")).await;
-            let subjects: Vec<(String, usize)> =
-                subjects.expect("its keys").try_collect().await.expect("its keys");
-            let mut records = BTreeMap::new();
-            for (subject, _) in subjects {
-                // A key may be gone between the two reads.
-                let Ok(message) = stream.get_last_raw_message_by_subject(&subject).await else {
-                    continue;
-                };
-                if message.headers.get("KV-Operation").is_none() {
-                    let record = serde_json::from_slice(&message.payload).expect("a JSON record");
-                    records.insert(subject.replacen(&prefix, "", 1), record);
-                }
-            }
-            records
+        eventually(&format!("an answer about {name}"), ANSWER_DEADLINE, || {
+            self.block_on(self.try_bucket(name))
         })
+    }
+
+    async fn try_bucket(&self, name: &str) -> Option<BTreeMap<String, Value>> {
+        // Not by the client's own `keys`: that makes a consumer for each call.
+        let stream = self.jetstream().await.get_stream(format!("KV_{name}")).await.ok()?;
+        let prefix = format!("$KV.{name}.");
+        let subjects = stream.info_with_subjects(format!("{prefix}>")).await.ok()?;
+        let subjects: Vec<(String, usize)> = subjects.try_collect().await.ok()?;
+        let mut records = BTreeMap::new();
+        for (subject, _) in subjects {
+            let message = match stream.get_last_raw_message_by_subject(&subject).await {
+                Ok(message) => message,
+                // A key may be gone between the two reads.
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => continue,
+                Err(_) => return None,
+            };
+            if message.headers.get("KV-Operation").is_none() {
+                let record = serde_json::from_slice(&message.payload).expect("a JSON record");
+                records.insert(subject.replacen(&prefix, "", 1), record);
+            }
+        }
+        Some(records)
     }
 
     /// All that a bucket still knows of each key, oldest first.
@@ -230,6 +289,12 @@ impl Pool {
     #[track_caller]
     pub fn events(&self, filter: &str) -> Vec<Value> {
         self.stored("NBP_EVENTS", filter).into_iter().map(|(_, event)| event).collect()
+    }
+
+    /// The dead letters, oldest first.
+    #[track_caller]
+    pub fn letters(&self) -> Vec<Value> {
+        self.stored("NBP_DEAD", ">").into_iter().map(|(_, letter)| letter).collect()
     }
 
     /// The messages of a stream under `filter` with their subjects, oldest first.
@@ -256,9 +321,23 @@ impl Pool {
     /// Messages in a stream: what is queued, what is dead.
     #[track_caller]
     pub fn messages(&self, stream: &str) -> u64 {
+        eventually(&format!("an answer about {stream}"), ANSWER_DEADLINE, || {
+            self.block_on(async {
+                let stream = self.jetstream().await.get_stream(stream).await.ok()?;
+                Some(stream.cached_info().state.messages)
+            })
+        })
+    }
+
+    /// The subjects of the messages in a stream.
+    #[track_caller]
+    pub fn subjects(&self, stream: &str) -> Vec<String> {
         self.block_on(async {
             let stream = self.jetstream().await.get_stream(stream).await.expect("the stream");
-            stream.cached_info().state.messages
+            let subjects = stream.info_with_subjects(">").await.expect("its subjects");
+            let subjects: Vec<(String, usize)> =
+                subjects.try_collect().await.expect("its subjects");
+            subjects.into_iter().map(|(subject, _)| subject).collect()
         })
     }
 
@@ -279,7 +358,9 @@ impl Pool {
 
     /// A fresh connection: it owes nothing to what happened to the broker before.
     pub async fn jetstream(&self) -> jetstream::Context {
-        let client = async_nats::connect(self.nats.url()).await.expect("a running broker");
+        let urls = self.nats_url();
+        let urls: Vec<&str> = urls.split(',').collect();
+        let client = async_nats::connect(urls).await.expect("a running broker");
         jetstream::new(client)
     }
 
@@ -299,7 +380,7 @@ impl Pool {
     }
 
     fn worker_config(&self, name: &str, options: &WorkerOptions<'_>, store: &NixStore) -> String {
-        let state = self.dir.path().join(format!("state-{name}"));
+        let state = self.state_of(name);
         fs::create_dir_all(&state).expect("a writable temporary folder");
         format!(
             "[nats]\nurl = \"{}\"\n\n\
@@ -307,7 +388,7 @@ impl Pool {
              drain_timeout = {:?}\n{}\n\n\
              [admission]\n{}\n\n[nix]\nstore = {:?}\n{}\n\
              [retry]\nmax_attempts = {}\ndelay_min = {:?}\ndelay_max = {:?}\n\n{}\n{}\n",
-            options.nats_url.map_or_else(|| self.nats.url(), str::to_owned),
+            options.nats_url.map_or_else(|| self.nats_url(), str::to_owned),
             options.systems,
             options.slots,
             options.drain_timeout,

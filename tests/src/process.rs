@@ -159,6 +159,11 @@ impl Spawned {
         self.signal(Signal::TERM);
     }
 
+    /// As Ctrl-C does.
+    pub fn sigint(&self) {
+        self.signal(Signal::INT);
+    }
+
     /// Freezes it, as a machine that is suspended or swaps itself to death.
     pub fn sigstop(&self) {
         self.signal(Signal::STOP);

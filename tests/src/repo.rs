@@ -22,12 +22,33 @@ pub struct Repo {
     dir: TempDir,
 }
 
+/// A repository that is not where it should be.
+#[derive(Debug)]
+pub struct Hidden {
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        let back = std::fs::rename(&self.to, &self.from);
+        assert!(back.is_ok() || std::thread::panicking(), "{back:?}");
+    }
+}
+
 impl Repo {
     /// An empty bare repository whose default branch will be `master`.
     pub fn new() -> Self {
         let repo = Self { dir: scratch() };
         repo.git(&["init", "--quiet", "--bare", "--initial-branch=master", "."]);
         repo
+    }
+
+    /// Takes the repository away until the value is dropped, as a server that is down does.
+    pub fn hide(&self) -> Hidden {
+        let (from, to) = (self.path().to_owned(), self.path().with_extension("away"));
+        std::fs::rename(&from, &to).expect("a folder to rename");
+        Hidden { from, to }
     }
 
     pub fn url(&self) -> String {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use options::{Broker, Voice};
 
+use crate::service::ServiceArgs;
+
 /// Pulls build jobs and builds them with Nix.
 ///
 /// Exit codes: 0 done, 2 wrong usage or configuration, 3 the broker cannot be reached.
@@ -30,6 +32,9 @@ pub enum Command {
         /// Where the broker is; overrides the config file.
         #[command(flatten)]
         nats: Broker,
+        /// Where the service manager listens.
+        #[command(flatten)]
+        service: ServiceArgs,
     },
     /// Like `run`, with a private nats-server as a child: for one machine and no broker.
     Standalone {
@@ -45,6 +50,9 @@ pub enum Command {
         /// The nats-server program.
         #[arg(long, default_value = "nats-server")]
         nats_server: PathBuf,
+        /// Where the service manager listens.
+        #[command(flatten)]
+        service: ServiceArgs,
     },
     /// Read a config file and say what is wrong with it.
     CheckConfig {

@@ -32,6 +32,8 @@ pub const ORPHAN_GRACE_DEFAULT: Duration = Duration::from_secs(15 * 60);
 pub const AVOID_MAX_DEFAULT: Duration = Duration::from_secs(10 * 60);
 /// A job that fell between two writes is found within minutes; the sweep itself is some reads.
 pub const SWEEP_EVERY_DEFAULT: Duration = Duration::from_secs(2 * 60);
+/// Whoever asks about a run or retries it does so within a month.
+pub const KEEP_REQUESTS_DEFAULT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Infrastructure that fails three times in a row needs a person.
 pub const MAX_ATTEMPTS_DEFAULT: usize = 3;
 /// A dropped connection is over by then.
@@ -80,6 +82,8 @@ pub struct Config {
     pub avoid_max: Duration,
     /// Time between two sweeps, on average.
     pub sweep_every: Duration,
+    /// Requests that nobody needs any more are kept this long.
+    pub keep_requests: Duration,
     /// Becomes `NIX_REMOTE` of every Nix call.
     pub store: Option<String>,
     /// Binary caches that its builds may take paths from, beside those of the machine's Nix.
@@ -165,6 +169,7 @@ struct RawWorker {
     orphan_grace: Option<Span>,
     avoid_max: Option<Span>,
     sweep_every: Option<Span>,
+    keep_requests: Option<Span>,
 }
 
 #[derive(Default, Deserialize)]
@@ -256,6 +261,11 @@ impl TryFrom<RawConfig> for Config {
             orphan_grace: worker.orphan_grace.map_or(ORPHAN_GRACE_DEFAULT, |span| span.0),
             avoid_max: worker.avoid_max.map_or(AVOID_MAX_DEFAULT, |span| span.0),
             sweep_every: span("[worker] sweep_every", worker.sweep_every, SWEEP_EVERY_DEFAULT)?,
+            keep_requests: span(
+                "[worker] keep_requests",
+                worker.keep_requests,
+                KEEP_REQUESTS_DEFAULT,
+            )?,
             admission: admission(raw.admission, raw.nix.store.as_deref())?,
             store: raw.nix.store,
             substituters: words("[nix] substituters", raw.nix.substituters)?,

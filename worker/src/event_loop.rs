@@ -18,6 +18,7 @@ use crate::{
         io::{Effect, Event, Now},
     },
     presence::{self, Sample, Who},
+    service::Service,
 };
 
 /// An order to stop. The first one drains, the second one ends at once.
@@ -47,6 +48,8 @@ pub(crate) struct EventLoop {
     pub(crate) room: watch::Receiver<Option<String>>,
     /// Classes that are set up only now.
     pub(crate) classes: mpsc::Receiver<Class>,
+    /// Who started us, if it wants to hear of us.
+    pub(crate) service: Service,
     pub(crate) start: Instant,
 }
 
@@ -65,15 +68,11 @@ impl EventLoop {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (samples, mut sampled) = mpsc::channel::<Sample>(1);
         let mut presence = presence::Putter::new(self.bus.clone(), samples);
+        let mut watchdog = self.service.watchdog();
         let mut stop_orders = 0;
-        match self.pausing() {
-            Some(pause) => self.step(pause),
-            None => {
-                self.hands.tell(WorkerChange::Ready);
-                self.step(Event::Tick)
-            }
-        };
+        self.begin();
         loop {
+            self.service.status(self.status());
             let deadline = self.machine.deadline();
             let event = tokio::select! {
                 event = self.hands.next() => event,
@@ -91,9 +90,15 @@ impl EventLoop {
                         return Ok(LoopEnd::Cut);
                     }
                     info!("told to stop: finishing what is running");
+                    self.service.stopping();
                     beat.reset_immediately();
                     self.hands.tell(WorkerChange::Draining);
                     Event::Drain
+                }
+                () = watchdog.due() => {
+                    // Here and nowhere else: a loop that hangs is one that is restarted.
+                    self.service.alive();
+                    continue;
                 }
                 _ = beat.tick() => {
                     presence.put(self.who.presence(&self.machine));
@@ -120,13 +125,28 @@ impl EventLoop {
                 }
             };
             if self.step(event) {
-                if timeout(LAST_WORDS, self.hands.finish()).await.is_err() {
-                    warn!("the broker did not take the last acks in time; leases will run out");
-                }
-                presence.leave(&self.who).await;
+                self.end(presence).await;
                 return Ok(LoopEnd::Drained);
             }
         }
+    }
+
+    fn begin(&mut self) {
+        self.service.ready();
+        match self.pausing() {
+            Some(pause) => self.step(pause),
+            None => {
+                self.hands.tell(WorkerChange::Ready);
+                self.step(Event::Tick)
+            }
+        };
+    }
+
+    async fn end(self, presence: presence::Putter) {
+        if timeout(LAST_WORDS, self.hands.finish()).await.is_err() {
+            warn!("the broker did not take the last acks in time; leases will run out");
+        }
+        presence.leave(&self.who).await;
     }
 
     /// One event through the machine; says whether that was the end.
@@ -138,6 +158,17 @@ impl EventLoop {
             self.hands.perform(effect);
         }
         exit
+    }
+
+    /// One line for who started us.
+    fn status(&self) -> String {
+        let jobs = self.machine.jobs().len();
+        let busy = format!("{jobs} of {} slots in use", self.who.slots);
+        match self.machine.paused() {
+            _ if self.machine.draining() => format!("draining: {jobs} jobs left"),
+            Some(why) => format!("taking no new jobs: {why}; {busy}"),
+            None => busy,
+        }
     }
 
     fn now(&self) -> Now {

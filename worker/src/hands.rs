@@ -389,7 +389,9 @@ fn say(job: &JobKey, epoch: proto::Epoch, what: &What) {
     let (kind, host) = (what.kind(), &job.host);
     match what {
         What::Phase { phase } => debug!(%job, %epoch, "{host}: {}", phase.name()),
-        What::Claimed | What::HandedBack | What::Requeued => info!(%job, %epoch, "{host}: {kind}"),
+        What::Claimed | What::HandedBack | What::Requeued | What::Pruned => {
+            info!(%job, %epoch, "{host}: {kind}");
+        }
         What::Finished { outcome } => info!(%job, %epoch, "{host}: {kind}, {outcome}"),
         What::Late { outcome } => info!(%job, %epoch, "{host}: {kind}, {outcome}"),
         What::Fenced => warn!(%job, %epoch, "{host}: another worker has it, or nobody answers"),

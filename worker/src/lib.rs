@@ -7,7 +7,8 @@
 //!   to the broker beside it.
 //! - [`build`] is one attempt from commit to root; [`mirror`] and [`nix`] are its tools;
 //!   [`log_pump`] makes chunks of its log; [`supervise`] is the process between us and every child.
-//! - [`run`] starts all this; [`broker`] is the private broker of `standalone`.
+//! - [`run`] starts all this; [`broker`] is the private broker of `standalone`; [`service`] tells
+//!   who started us that we are ready and alive.
 //!
 //! It never asks for a job on its own behalf, and writes no request.
 
@@ -27,6 +28,7 @@ pub mod mirror;
 pub mod nix;
 mod presence;
 pub mod run;
+pub mod service;
 mod serving;
 mod signals;
 pub mod supervise;
@@ -64,15 +66,15 @@ pub async fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 async fn command(command: Command) -> Result<(), Error> {
     match command {
-        Command::Run { config, nats } => {
+        Command::Run { config, nats, service } => {
             let config = Config::load(&config)?;
-            run::run(config, &nats, signals::stop_orders()?).await
+            run::run(config, &nats, &service, signals::stop_orders()?).await
         }
-        Command::Standalone { config, data_dir, port, nats_server } => {
+        Command::Standalone { config, data_dir, port, nats_server, service } => {
             let config = Config::load(&config)?;
             let data_dir = data_dir.unwrap_or_else(|| config.state_dir.join("broker"));
             let broker = BrokerConfig { data_dir, program: nats_server, port };
-            run::standalone(config, broker, signals::stop_orders()?).await
+            run::standalone(config, broker, &service, signals::stop_orders()?).await
         }
         Command::CheckConfig { file } => Config::load(&file).map(drop).map_err(Error::from),
     }

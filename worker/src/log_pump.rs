@@ -1,14 +1,14 @@
 //! From log lines to numbered chunks.
 //!
 //! Pure: it is given the time and hands out chunks. Head and tail of a long log are kept: the first
-//! half of the limit passes live, the last half waits in a ring until the end. It does not know
+//! part of the limit passes live, the last one waits in a ring until the end. It does not know
 //! the broker. [`LogSink`] is the way in: it never blocks a build, it drops and counts.
 
 use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -31,25 +31,52 @@ const LINE_OVERHEAD: usize = 24;
 /// Room for the chunk's own fields.
 const CHUNK_OVERHEAD: usize = 128;
 
+/// Text that may wait for a slow broker, per build: some seconds of an honest log.
+const WAITING_BYTES_MAX: usize = 4 << 20;
+/// The tail waits in memory, so it is not half of a large limit; the head is the larger then.
+const TAIL_BYTES_MAX: usize = 8 << 20;
+
 /// Where a build puts its log lines.
 #[derive(Clone, Debug)]
 pub struct LogSink {
     lines: mpsc::Sender<LogLine>,
     dropped: Arc<AtomicU64>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Where they come out.
+#[derive(Debug)]
+pub struct LogLines {
+    lines: mpsc::Receiver<LogLine>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl LogLines {
+    /// The next line; none when all sinks are gone. Cancel-safe.
+    pub async fn recv(&mut self) -> Option<LogLine> {
+        let line = self.lines.recv().await?;
+        self.waiting.fetch_sub(line.text.len(), Ordering::Relaxed);
+        Some(line)
+    }
 }
 
 impl LogSink {
     /// A sink with room for `lines` lines, its other end, and the count of lines that found no
     /// room; whoever reads the lines feeds the count to [`LogPump::dropped`].
-    pub fn new(lines: usize) -> (Self, mpsc::Receiver<LogLine>, Arc<AtomicU64>) {
+    pub fn new(lines: usize) -> (Self, LogLines, Arc<AtomicU64>) {
         let (sender, receiver) = mpsc::channel(lines.max(1));
-        let dropped = Arc::new(AtomicU64::new(0));
-        (Self { lines: sender, dropped: Arc::clone(&dropped) }, receiver, dropped)
+        let (dropped, waiting) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
+        let lines = LogLines { lines: receiver, waiting: Arc::clone(&waiting) };
+        (Self { lines: sender, dropped: Arc::clone(&dropped), waiting }, lines, dropped)
     }
 
     /// Hands a line over, or drops and counts it.
     pub fn send(&self, line: LogLine) {
-        if self.lines.try_send(line).is_err() {
+        // Counted before it can be taken out. One that is too much is let go at once.
+        let bytes = line.text.len();
+        let waiting = self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if waiting > WAITING_BYTES_MAX || self.lines.try_send(line).is_err() {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -79,19 +106,21 @@ pub struct LogPump {
 }
 
 impl LogPump {
-    /// Keeps about `keep_max` bytes of log: half of them from its head, half from its end.
+    /// Keeps about `keep_max` bytes of log: half of them from its end, but no more than fit in
+    /// memory, the rest from its head.
     pub fn new(keep_max: u64) -> Self {
-        let half = usize::try_from(keep_max / 2).unwrap_or(usize::MAX);
+        let keep_max = usize::try_from(keep_max).unwrap_or(usize::MAX);
+        let tail = (keep_max / 2).min(TAIL_BYTES_MAX);
         Self {
             seq: 0,
             lines: Vec::new(),
             bytes: CHUNK_OVERHEAD,
             since: Duration::ZERO,
             dropped: 0,
-            head_left: half,
+            head_left: keep_max - tail,
             tail: VecDeque::new(),
             tail_bytes: 0,
-            tail_bytes_max: half,
+            tail_bytes_max: tail,
             tail_dropped: 0,
             ended: false,
         }

@@ -12,18 +12,11 @@ use std::{
 };
 
 use bus::Bus;
-use proto::{
-    JobKey,
-    log::{LogChunk, LogLine},
-    record::Epoch,
-};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout},
-};
+use proto::{JobKey, log::LogChunk, record::Epoch};
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use crate::log_pump::{CHUNK_AGE_MAX, LogPump};
+use crate::log_pump::{CHUNK_AGE_MAX, LogLines, LogPump};
 
 /// Tries to store one chunk. The chunks behind it wait in a bounded queue, so this bounds how long
 /// an outage may last before lines are lost: about the default `orphan_grace`.
@@ -37,7 +30,7 @@ pub(crate) struct LogTask {
     pub(crate) bus: Bus,
     pub(crate) job: JobKey,
     pub(crate) epoch: Epoch,
-    pub(crate) lines: mpsc::Receiver<LogLine>,
+    pub(crate) lines: LogLines,
     pub(crate) dropped: Arc<AtomicU64>,
 }
 

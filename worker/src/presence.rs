@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bus::{Bus, clock};
-use proto::{Class, Instance, Presence, Timestamp, V1, WorkerName};
+use proto::{Class, Instance, Presence, Repo, Timestamp, V1, WorkerName};
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
@@ -18,6 +18,7 @@ pub(crate) struct Who {
     pub(crate) worker: WorkerName,
     pub(crate) instance: Instance,
     pub(crate) classes: Vec<Class>,
+    pub(crate) repos: Vec<Repo>,
     pub(crate) slots: usize,
     pub(crate) since: Timestamp,
 }
@@ -29,6 +30,7 @@ impl Who {
             worker: self.worker.clone(),
             instance: self.instance,
             classes: self.classes.clone(),
+            repos: self.repos.clone(),
             slots: self.slots,
             jobs: machine.jobs(),
             draining: machine.draining(),

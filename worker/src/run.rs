@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bus::{Bus, Endpoint, clock, clock::ServerClock};
+use bus::{Bus, Endpoint, SweepScope, clock, clock::ServerClock};
 use proto::{Class, Instance, topology};
 use tokio::{
     sync::mpsc,
@@ -27,6 +27,7 @@ use crate::{
     machine::{Machine, Settings},
     nix::process::Supervisor,
     presence::{self, Who},
+    service::{Service, ServiceArgs},
     serving::Serving,
     sweeper::Sweeper,
     teller::Teller,
@@ -34,6 +35,10 @@ use crate::{
 
 /// Pause between two looks for consumers that are not set up yet.
 const SETUP_AGAIN: Duration = Duration::from_secs(2);
+
+/// A service manager that waits for `ready` waits no longer than this for the broker: a worker whose
+/// broker is away is up, and must hold up neither a boot nor an upgrade.
+const READY_WAIT: Duration = Duration::from_secs(10);
 
 /// Time for events and logs to leave after the last job is settled.
 const FLUSH_WAIT: Duration = Duration::from_secs(10);
@@ -45,10 +50,11 @@ const FLUSH_WAIT: Duration = Duration::from_secs(10);
 pub async fn run(
     config: Config,
     nats: &options::Broker,
+    service: &ServiceArgs,
     stop: mpsc::Receiver<StopOrder>,
 ) -> Result<(), Error> {
     let endpoint = endpoint(&config, nats);
-    work(config, endpoint, false, stop).await
+    work(config, endpoint, Mode { standalone: false, service: Service::of(service) }, stop).await
 }
 
 /// Starts a private broker, sets it up, and runs on it.
@@ -58,8 +64,10 @@ pub async fn run(
 pub async fn standalone(
     config: Config,
     broker: BrokerConfig,
+    service: &ServiceArgs,
     mut stop: mpsc::Receiver<StopOrder>,
 ) -> Result<(), Error> {
+    let service = Service::of(service);
     let tasks = TaskTracker::new();
     let supervisor = Supervisor::this_program();
     let broker = tokio::select! {
@@ -75,7 +83,7 @@ pub async fn standalone(
         Some(StopOrder) = stop.recv() => Ok(false),
     };
     let worked = match ready {
-        Ok(true) => work(config, endpoint, true, stop).await,
+        Ok(true) => work(config, endpoint, Mode { standalone: true, service }, stop).await,
         Ok(false) => stopped_early(),
         Err(error) => Err(error),
     };
@@ -83,7 +91,8 @@ pub async fn standalone(
     worked
 }
 
-/// What `producer setup` does on a broker of one's own; changes of an operator are left alone.
+/// What `producer setup` does on a broker of one's own; changes of an operator are left alone. What
+/// a former life was building is handed out again.
 async fn set_up(config: &Config, endpoint: &Endpoint) -> Result<(), Error> {
     let bus = Bus::connect(endpoint).await?;
     let defaults = topology::CLASSES_DEFAULT.iter().filter_map(|class| class.parse().ok());
@@ -98,6 +107,9 @@ async fn set_up(config: &Config, endpoint: &Endpoint) -> Result<(), Error> {
     for drift in &done.drift {
         warn!("left as it is: {drift}");
     }
+    for job in bus.take_up(&config.name).await? {
+        info!(job = %job.job, "{}: is taken up from a former life", job.job.host);
+    }
     bus.close().await;
     Ok(())
 }
@@ -107,17 +119,26 @@ fn endpoint(config: &Config, nats: &options::Broker) -> Endpoint {
     nats.endpoint(&config.nats, format!("nbp-worker-{}", config.name), None)
 }
 
+/// How a worker is run.
+struct Mode {
+    /// With a broker of its own.
+    standalone: bool,
+    service: Service,
+}
+
 async fn work(
     config: Config,
     endpoint: Endpoint,
-    standalone: bool,
+    mode: Mode,
     mut stop: mpsc::Receiver<StopOrder>,
 ) -> Result<(), Error> {
+    let Mode { standalone, mut service } = mode;
     let _lock = lock(&config.state_dir)?;
     let context = prepare(&config)?;
     let connected = tokio::select! {
-        connected = connect(&config, &endpoint) => connected?,
+        connected = reach(&config, &endpoint, &mut service) => connected?,
         Some(StopOrder) = stop.recv() => {
+            service.stopping();
             return stopped_early();
         }
     };
@@ -129,6 +150,7 @@ async fn work(
         worker: config.name.clone(),
         instance,
         classes: serving.classes.clone(),
+        repos: config.repos.keys().cloned().collect(),
         slots: config.slots,
         since: clock::now(),
     };
@@ -143,7 +165,7 @@ async fn work(
     let sweeper = Sweeper {
         bus: bus.clone(),
         worker: config.name.clone(),
-        classes: config.classes.clone(),
+        scope: SweepScope { classes: config.classes.clone(), keep_requests: config.keep_requests },
         every: config.sweep_every,
         teller: teller.clone(),
     };
@@ -167,6 +189,7 @@ async fn work(
         clock,
         room,
         classes,
+        service,
         start: Instant::now(),
     };
     let ended = event_loop.run(stop).await;
@@ -193,6 +216,29 @@ async fn flush(bus: &Bus, news: &TaskTracker, logs: &TaskTracker) {
 fn stopped_early() -> Result<(), Error> {
     info!("told to stop before the broker was there");
     Ok(())
+}
+
+/// Connects, and keeps the service manager informed meanwhile.
+async fn reach(
+    config: &Config,
+    endpoint: &Endpoint,
+    service: &mut Service,
+) -> Result<(Bus, Serving), Error> {
+    service.status("waiting for the broker".to_owned());
+    let mut connected = std::pin::pin!(connect(config, endpoint));
+    let mut watchdog = service.watchdog();
+    let waited_enough = Instant::now() + READY_WAIT;
+    let mut told = false;
+    loop {
+        tokio::select! {
+            connected = &mut connected => return connected,
+            () = tokio::time::sleep_until(waited_enough), if !told => {
+                told = true;
+                service.ready();
+            }
+            () = watchdog.due() => service.alive(),
+        }
+    }
 }
 
 /// Connects and waits until the worker's systems are set up.

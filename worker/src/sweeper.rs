@@ -1,12 +1,17 @@
 //! Every worker sweeps now and then, at a time of its own, so that a wanted job that fell between
-//! two writes is found without anybody asking again (DESIGN 5.12). What to look for is `bus`'s.
+//! two writes is found without anybody asking again (DESIGN 5.12), and that a message which no
+//! client can be given goes to the dead letters. What to look for is `bus`'s.
 
 use std::time::Duration;
 
-use bus::{Bus, SweepMemory};
-use proto::{Class, Epoch, WorkerName, event::What};
+use bus::{Bus, Link, SweepMemory, SweepScope, Unreadable};
+use proto::{
+    Epoch, V1, WorkerName,
+    event::{DeadLetter, What},
+};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::teller::{News, Teller};
 
@@ -14,7 +19,7 @@ use crate::teller::{News, Teller};
 pub(crate) struct Sweeper {
     pub(crate) bus: Bus,
     pub(crate) worker: WorkerName,
-    pub(crate) classes: Vec<Class>,
+    pub(crate) scope: SweepScope,
     /// On average this far apart.
     pub(crate) every: Duration,
     pub(crate) teller: Teller,
@@ -24,6 +29,7 @@ impl Sweeper {
     /// Sweeps until told to stop.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut memory = SweepMemory::default();
+        let mut link = self.bus.link();
         loop {
             // Full jitter: workers that started together do not sweep together.
             let pause = self.every.mul_f64(2.0 * fastrand::f64());
@@ -33,21 +39,59 @@ impl Sweeper {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.sweep(&mut memory) => {}
+                () = async {
+                    self.sweep(&mut memory).await;
+                    self.bury_unreadable(&mut link).await;
+                } => {}
             }
         }
     }
 
+    /// A connection that was lost is the only sign of such a message, and mostly has other reasons.
+    async fn bury_unreadable(&self, link: &mut watch::Receiver<Link>) {
+        if !link.has_changed().unwrap_or_default() {
+            return;
+        }
+        link.mark_unchanged();
+        let buried = async {
+            for message in self.bus.unreadable().await? {
+                let (subject, reason) = (&message.subject, &message.reason);
+                warn!("a message that no client can be given goes to the dead letters: {reason}");
+                debug!(subject, "and out of the queue");
+                let id = format!("unreadable.{}", message.sequence);
+                self.bus.publish_dead(None, &id, &self.letter(&message)).await?;
+                self.bus.discard(&message).await?;
+            }
+            Ok::<_, bus::Error>(())
+        };
+        if let Err(error) = buried.await {
+            // It costs connections for as long as it is there, so it is looked for again.
+            if error.transient() {
+                link.mark_changed();
+            }
+            warn!("looking for messages that no client can be given was cut short: {error}");
+        }
+    }
+
+    fn letter(&self, message: &Unreadable) -> DeadLetter {
+        let Unreadable { subject, payload, reason, .. } = message.clone();
+        let reason = format!("no client can be given it: {reason}; its payload is in base64");
+        let (at, worker, attempts) = (bus::clock::now(), self.worker.clone(), Vec::new());
+        DeadLetter { v: V1, at, worker, subject, payload, reason, attempts }
+    }
+
     async fn sweep(&self, memory: &mut SweepMemory) {
-        match self.bus.sweep(memory, &self.classes).await {
+        match self.bus.sweep(memory, &self.scope).await {
             Ok(swept) => {
                 for subject in swept.requeued {
                     info!(job = %subject.job, "{}: was wanted and in no queue", subject.job.host);
                     let news = News::of(&self.worker, subject, Epoch::default(), What::Requeued);
                     self.teller.tell(news);
                 }
-                if swept.pruned > 0 {
-                    info!(requests = swept.pruned, "pruned what nobody needs any more");
+                for subject in swept.pruned {
+                    info!(job = %subject.job, "{}: its old request is forgotten", subject.job.host);
+                    let news = News::of(&self.worker, subject, Epoch::default(), What::Pruned);
+                    self.teller.tell(news);
                 }
             }
             // The next sweep looks again; a broker that is away has been told of already.

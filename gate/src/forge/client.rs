@@ -17,8 +17,10 @@ use super::{
     },
     features::Features,
     move_branch::move_branch,
+    patience::Patience,
+    request::{Ask, Content, Repeat},
     token::Token,
-    transport::{Ask, Content, Patience, Repeat, Transport},
+    transport::Transport,
     wire,
 };
 
@@ -332,20 +334,6 @@ impl Forge for Client {
             StatusCode::PAYLOAD_TOO_LARGE => Ok(Attached::TooLarge { message }),
             StatusCode::UNPROCESSABLE_ENTITY => Ok(Attached::TypeRefused { message }),
             _ => answer.done().map(|()| Attached::Done),
-        }
-    }
-}
-
-impl Ask {
-    /// A request that only reads.
-    fn get(what: String, path: Vec<String>) -> Self {
-        Self {
-            what,
-            method: Method::GET,
-            path,
-            query: Vec::new(),
-            content: Content::Nothing,
-            repeat: Repeat::Harmless,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
     Error, Forge as _,
     client::Client,
     entity::{BranchMove, Moved},
-    transport::Repeat,
+    request::{Content, Repeat},
 };
 
 pub(super) async fn move_branch(client: &Client, step: BranchMove<'_>) -> Result<Moved, Error> {
@@ -22,7 +22,7 @@ pub(super) async fn move_branch(client: &Client, step: BranchMove<'_>) -> Result
     let BranchMove { branch, old, new } = step;
     let mut ask =
         client.ask(Method::PUT, format!("move branch {branch}"), Client::branch_path(branch));
-    ask.content = super::transport::Content::Json(json!({
+    ask.content = Content::Json(json!({
         "old_commit_id": old.commit(), "new_commit_id": new.commit(), "force": false,
     }));
     // Harmless to repeat, but the first answer is needed: the second would say "lost".

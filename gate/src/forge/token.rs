@@ -47,6 +47,11 @@ impl Token {
         format!("token {}", self.0)
     }
 
+    /// The token itself, for taking it out of texts.
+    pub(crate) fn secret(&self) -> &str {
+        &self.0
+    }
+
     /// The same for our own requests, marked so that nothing shows it.
     pub(super) fn header(&self) -> HeaderValue {
         let value = HeaderValue::from_str(&self.authorization());

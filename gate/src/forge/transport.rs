@@ -5,10 +5,9 @@
 
 use std::{error::Error as _, time::Duration};
 
-use backon::{ExponentialBuilder, Retryable as _};
-use bytes::Bytes;
+use backon::Retryable as _;
 use reqwest::{
-    Client, Method, RequestBuilder, Response, StatusCode, Url,
+    Client, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER},
     multipart::{Form, Part},
     redirect,
@@ -16,7 +15,13 @@ use reqwest::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Error, config::ForgeConfig, token::Token};
+use super::{
+    Error,
+    config::ForgeConfig,
+    patience::Patience,
+    request::{Ask, Content, Repeat},
+    token::Token,
+};
 
 /// Longest answer that is read. All comments of a request come in one answer, each of up to 60 kB.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
@@ -26,75 +31,6 @@ const MESSAGE_CHARS_MAX: usize = 300;
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// How a list says how long it is over all its pages.
 const TOTAL_COUNT: &str = "x-total-count";
-
-/// How often and how long something is tried.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// Tries after the first.
-    pub retries: usize,
-    /// Before the first of them; each later one waits twice as long, with jitter.
-    pub delay_min: Duration,
-    pub delay_max: Duration,
-    /// Longest wait that a server can ask for (`Retry-After`).
-    pub retry_after_max: Duration,
-}
-
-impl Default for Patience {
-    /// About 15 s: outlasts the restart of a forge. What is down for longer is left to the next run.
-    fn default() -> Self {
-        Self {
-            retries: 5,
-            delay_min: Duration::from_millis(500),
-            delay_max: Duration::from_secs(8),
-            retry_after_max: Duration::from_secs(60),
-        }
-    }
-}
-
-impl Patience {
-    pub(super) fn backoff(&self) -> ExponentialBuilder {
-        ExponentialBuilder::default()
-            .with_min_delay(self.delay_min)
-            .with_max_delay(self.delay_max)
-            .with_max_times(self.retries)
-            .with_jitter()
-    }
-}
-
-/// Whether a request may be sent again when nobody knows what became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Repeat {
-    /// Twice does what once does.
-    Harmless,
-    /// Twice may make two.
-    Doubles,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Content {
-    Nothing,
-    Json(Value),
-    /// A multipart form of one field.
-    File {
-        field: &'static str,
-        name: String,
-        bytes: Bytes,
-    },
-}
-
-/// One request, as data: it may be sent several times.
-#[derive(Clone, Debug)]
-pub(super) struct Ask {
-    /// What it is for, as words after "failed to …".
-    pub(super) what: String,
-    pub(super) method: Method,
-    /// Below the root of the interface. Parts are escaped; the slashes of branches stay, as the
-    /// forge's own clients have it, since some proxies refuse `%2F`.
-    pub(super) path: Vec<String>,
-    pub(super) query: Vec<(&'static str, String)>,
-    pub(super) content: Content,
-    pub(super) repeat: Repeat,
-}
 
 /// An answer that the forge meant: a success, or a refusal with a status of its own.
 #[derive(Debug)]
@@ -135,6 +71,9 @@ impl Transport {
             .default_headers(headers)
             .timeout(config.timeout)
             .connect_timeout(config.timeout.min(CONNECT_TIMEOUT_MAX))
+            // Hours lie between requests. One sent on a connection that has died meanwhile would
+            // be of unknown outcome, which costs more than connecting again.
+            .pool_max_idle_per_host(0)
             .redirect(redirect::Policy::none());
         if config.url.is_plain() {
             tracing::warn!("the forge's token goes to {} unencrypted", config.url);

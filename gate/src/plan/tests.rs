@@ -33,7 +33,10 @@ fn trial() -> Trial {
             host: host.parse().expect("a host"),
         };
         let class = "x86_64-linux".parse().expect("a class");
-        (host.to_owned(), Required { job, class, advisory: false })
+        (
+            host.to_owned(),
+            Required { job, class, overrides: proto::Overrides::default(), advisory: false },
+        )
     };
     Trial {
         candidate: candidate(),

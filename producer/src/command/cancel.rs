@@ -1,30 +1,62 @@
-//! `producer cancel`: takes wishes away. A job is cancelled only when nobody else wants it; what
+//! `producer cancel`: takes wishes away. A job is cancelled only when nobody wants it any more; what
 //! runs is killed by its worker, which also writes the outcome.
 
+use bus::Bus;
 use proto::{ExitCode, JobKey, RunId};
 
-use crate::{context::Context, error::Error, outage::retried, runs};
+use crate::{context::Context, error::Error, outage::retried, runs, target::Target};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The runs whose wishes are taken away
-    #[arg(value_name = "RUN", required = true)]
-    runs: Vec<RunId>,
+    /// Runs whose wishes are taken away, or jobs that nobody is to want any more
+    #[arg(value_name = "RUN|JOB", required = true)]
+    targets: Vec<Target>,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Error> {
     let bus = context.connect().await?;
-    for id in args.runs {
-        let run = runs::by_id(&bus, id).await?;
-        for (job, _) in run.jobs() {
-            let wished = retried(|| bus.withdraw(&job, id, None)).await?;
-            let left = bus.requests().get(&job.to_string()).await?.value;
-            let others = left.map_or(0, |request| request.wanted_by.len());
-            context.console.data(&(said(&job, wished, others) + "\n"))?;
+    for target in args.targets {
+        let lines = match target {
+            Target::Run(run) => of_run(&bus, run).await?,
+            Target::Job(job) => vec![of_job(&bus, &job).await?],
+        };
+        for line in lines {
+            context.console.data(&(line + "\n"))?;
         }
     }
     bus.close().await;
     Ok(ExitCode::Done)
+}
+
+async fn of_run(bus: &Bus, id: RunId) -> Result<Vec<String>, Error> {
+    let run = runs::by_id(bus, id).await?;
+    let mut lines = Vec::new();
+    for (job, _) in run.jobs() {
+        let wished = retried(|| bus.withdraw(&job, id, None)).await?;
+        let left = retried(|| wishes(bus, &job)).await?.unwrap_or_default();
+        lines.push(said(&job, wished, left.len()));
+    }
+    Ok(lines)
+}
+
+/// Takes every run's wish away.
+async fn of_job(bus: &Bus, job: &JobKey) -> Result<String, Error> {
+    let wanted = retried(|| wishes(bus, job)).await?;
+    let wanted = wanted.ok_or_else(|| Error::UnknownJob(job.clone()))?;
+    for run in &wanted {
+        retried(|| bus.withdraw(job, *run, None)).await?;
+    }
+    let runs: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+    Ok(match runs.is_empty() {
+        true => format!("{}: nobody wants it", job.host),
+        false => format!("{}: cancelled, unless it has ended ({})", job.host, runs.join(", ")),
+    })
+}
+
+/// The runs that want a job; none when it was never asked for.
+async fn wishes(bus: &Bus, job: &JobKey) -> Result<Option<Vec<RunId>>, bus::Error> {
+    let request = bus.requests().get(&job.to_string()).await?.value;
+    Ok(request.map(|request| request.wanted_by.into_keys().collect()))
 }
 
 /// What became of one host of the run.

@@ -1,14 +1,16 @@
 //! `producer setup`: makes the broker hold what the pool needs. It never deletes anything.
 
+use std::path::{Path, PathBuf};
+
 use bus::{Drift, Reconciled};
 use proto::{
-    Class, ExitCode,
+    Class, ExitCode, HolderName,
     topology::{ACK_WAIT_DEFAULT, CLASSES_DEFAULT, Choices},
 };
 use serde_json::json;
 use settings::Span;
 
-use crate::{context::Context, error::Error, render};
+use crate::{broker_file::BrokerFile, context::Context, error::Error, render};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -25,11 +27,25 @@ pub(crate) struct Args {
     /// A worker that is silent for this long loses its job
     #[arg(long, default_value_t = Span(ACK_WAIT_DEFAULT), value_name = "DURATION")]
     ack_wait: Span,
+    /// Change nothing: print the config of a nats-server for the keys in a file
+    #[arg(long, requires = "keys", conflicts_with = "apply")]
+    print_nats_config: bool,
+    /// The keys file (TOML: [server], [keys.<name>])
+    #[arg(long, requires = "print_nats_config", value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// For this server, where one file serves several; else the file's [server] name
+    #[arg(long, requires = "print_nats_config", value_name = "NAME")]
+    server: Option<HolderName>,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Error> {
+    if let Some(keys) = &args.keys {
+        let text = nats_config(&args, keys)?;
+        context.console.data(&text)?;
+        return Ok(ExitCode::Done);
+    }
     let bus = context.connect().await?;
-    let Args { apply, replicas, classes, ack_wait } = args;
+    let Args { apply, replicas, classes, ack_wait, .. } = args;
     let choices = Choices { replicas, classes, ack_wait: ack_wait.0 };
     let done = bus.reconcile(&choices, apply).await?;
     bus.close().await;
@@ -37,6 +53,19 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
     let Some(advice) = advice(&done.drift, apply) else { return Ok(ExitCode::Done) };
     context.console.say(advice);
     Ok(ExitCode::Usage)
+}
+
+fn nats_config(args: &Args, keys: &Path) -> Result<String, Error> {
+    let choices = Choices {
+        replicas: args.replicas,
+        classes: args.classes.clone(),
+        ack_wait: args.ack_wait.0,
+    };
+    let mut file = BrokerFile::load(keys, &choices)?;
+    if let Some(name) = &args.server {
+        file.server.name = name.clone();
+    }
+    Ok(render::nats::config(&file))
 }
 
 fn as_text(done: &Reconciled) -> String {

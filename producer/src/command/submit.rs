@@ -19,7 +19,7 @@ use crate::{
     follow,
     outage::retried,
     render::{self, Report},
-    snapshot,
+    snapshot, supersede,
     view::HostStatus,
 };
 
@@ -56,6 +56,9 @@ pub(crate) struct Args {
     /// Build again, whatever is known
     #[arg(long)]
     force: bool,
+    /// Take the place of older runs of the same repo and ref that have not ended
+    #[arg(long, requires = "git_ref")]
+    supersede: bool,
     /// Wait until every host has ended
     #[arg(long)]
     wait: bool,
@@ -84,6 +87,12 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
     retried(|| bus.record_run(&run)).await?;
     announce(&run, args.wait, context)?;
     let known = ask_all(&bus, &run).await?;
+    if args.supersede {
+        for older in supersede::older_runs(&bus, &run).await? {
+            let (id, rev) = (older.run, older.revision.short());
+            context.console.say(&format!("run {id} ({rev}) is superseded"));
+        }
+    }
     let hosts = said_of_known(&bus, &run, known, context).await?;
     let (hosts, code) = if args.wait {
         let (hosts, end) =

@@ -4,7 +4,10 @@
 //! chunk that was stored twice is shown once and a lost one leaves a mark.
 
 use bus::StoredChunk;
-use proto::{Epoch, log::LogLine};
+use proto::{
+    Epoch,
+    log::{LogLine, short_name},
+};
 use serde::Serialize;
 use telemetry::plain;
 
@@ -105,16 +108,6 @@ impl LogText {
             }
         }
     }
-}
-
-/// `nginx-1.27` of `/nix/store/<hash>-nginx-1.27.drv`; whatever is no store path stays as it is.
-pub(crate) fn short_name(drv: &str) -> &str {
-    const HASH_CHARS: usize = 32;
-    let base = drv.strip_prefix("/nix/store/").and_then(|base| {
-        let (hash, name) = base.split_once('-')?;
-        (hash.len() == HASH_CHARS).then_some(name)
-    });
-    base.map_or(drv, |name| name.strip_suffix(".drv").unwrap_or(name))
 }
 
 #[cfg(test)]

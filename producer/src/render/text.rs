@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use proto::{Finished, Host, LastGood, Outcome, Repo, RunRecord, Tally, Timestamp};
+use proto::{
+    Finished, Host, LastGood, Outcome, Repo, RunRecord, Tally, Timestamp, log::short_name,
+};
 use telemetry::plain;
 
 use crate::{
-    render::{Report, log::short_name},
+    render::Report,
     view::{self, HostStatus, Stand, utc},
 };
 
@@ -19,23 +21,27 @@ pub(crate) fn report(report: &Report<'_>) -> String {
     let head = ["HOST", "STATE", "ATTEMPT", "WORKER", "QUEUE", "BUILD"].map(String::from);
     let rows: Vec<[String; 6]> =
         std::iter::once(head).chain(report.hosts.iter().map(row)).collect();
-    let mut widths = [0; 6];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    for row in &rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
+    text.push_str(&columns(rows));
     for status in report.hosts {
         text.push_str(&failure(status));
     }
     text.push_str(&format!("\n{}\n", totals(&view::tally(report.hosts))));
     text
+}
+
+/// Rows in columns as wide as they need to be, one a line.
+pub(crate) fn columns<const N: usize>(rows: Vec<[String; N]>) -> String {
+    let mut widths = [0; N];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: [String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.into_iter().map(line).collect()
 }
 
 /// `run <uuid>: 16 hosts of nixos-servers at 0123456789ab (refs/heads/master)`

@@ -101,6 +101,7 @@ fn presence(of: &str) -> Presence {
         worker: worker(),
         instance: Instance(Uuid::nil()),
         classes: vec![class(of)],
+        repos: vec![job("web").repo],
         slots: 2,
         jobs: Vec::new(),
         draining: false,
@@ -132,6 +133,13 @@ fn a_job_without_a_fact_is_queued_and_says_what_it_waits_for() {
     check(asked(), None, &[presence("x86_64-linux")], nobody);
     check(asked(), None, &[Presence { draining: true, ..arm.clone() }], nobody);
     check(asked(), None, std::slice::from_ref(&arm), "queued");
+    let unsaid = Presence { repos: Vec::new(), ..arm.clone() };
+    check(asked(), None, &[unsaid], "queued");
+    let other = Presence { repos: vec!["other".parse().expect("a repo")], ..arm.clone() };
+    let nobody = "queued: no worker for repo nixos-servers (class aarch64-linux) \
+                  since 1970-01-01T00:15:00Z";
+    check(asked(), None, std::slice::from_ref(&other), nobody);
+    check(asked(), None, &[other, arm.clone()], "queued");
     let paused = Presence { paused: Some("disk is full".into()), ..arm.clone() };
     let told = "queued: w1 takes nothing now: disk is full";
     check(asked(), None, std::slice::from_ref(&paused), told);
@@ -165,7 +173,11 @@ fn the_record_of_an_older_asking_tells_nothing() {
 #[test]
 fn what_nobody_wants_any_more_reads_as_cancelled() {
     check(Some(request(1, 0)), None, &[], "cancelled");
-    check(Some(request(1, 0)), Some(record(1, running())), &[], "cancelled");
+    let reason = AttemptEnd::HandedBack;
+    let waiting = State::Waiting(Waiting { delay_ms: 30_000, reason });
+    check(Some(request(1, 0)), Some(record(1, waiting)), &[], "cancelled");
+    // It may be built a moment before it is killed.
+    check(Some(request(1, 0)), Some(record(1, running())), &[], "running (evaluate) on w1");
     let superseded_by = Some(RunId(Uuid::nil()));
     check(Some(Request { superseded_by, ..request(1, 0) }), None, &[], "superseded");
     let built = State::Finished(finished(built(false)));

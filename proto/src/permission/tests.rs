@@ -89,9 +89,9 @@ fn who_reads_what_from_the_leader() {
         ("KV_nbp-runs", "sgroa", "sgroa"),
         ("KV_nbp-gates", "groa", "groa"),
         ("NBP_LOGS", "sgroa", "sgroa"),
-        ("NBP_EVENTS", "roa", "roa"),
+        ("NBP_EVENTS", "groa", "roa"),
         ("NBP_DEAD", "woa", "oa"),
-        ("NBP_JOBS", "a", "swgroa"),
+        ("NBP_JOBS", "wa", "swgroa"),
         ("OTHER_STREAM", "a", "a"),
     ] {
         publish(&format!("$JS.API.STREAM.MSG.GET.{stream}"), get);
@@ -123,7 +123,6 @@ fn only_the_admin_makes_and_unmakes() {
         "STREAM.UPDATE.NBP_JOBS",
         "STREAM.DELETE.NBP_JOBS",
         "STREAM.PURGE.NBP_JOBS",
-        "STREAM.MSG.DELETE.NBP_JOBS",
         "STREAM.MSG.DELETE.KV_nbp-results",
         "STREAM.RESTORE.X",
         "STREAM.SNAPSHOT.NBP_JOBS",
@@ -141,6 +140,8 @@ fn only_the_admin_makes_and_unmakes() {
     publish("$JS.API.CONSUMER.PAUSE.NBP_JOBS.x86_64-linux-high", "oa");
     publish("$JS.API.CONSUMER.PAUSE.OTHER.c", "a");
     publish("$JS.API.STREAM.MSG.DELETE.NBP_DEAD", "oa");
+    // A message that no client can be given can be ended by its number only.
+    publish("$JS.API.STREAM.MSG.DELETE.NBP_JOBS", "wa");
 }
 
 #[test]
@@ -194,6 +195,28 @@ fn a_worker_needs_classes_and_nobody_else_has_any() {
     };
     assert!(check(Role::Worker, &class) && check(Role::Reader, &[]));
     assert!(!check(Role::Worker, &[]) && !check(Role::Reader, &class));
+}
+
+#[test]
+fn those_who_write_no_facts_live_apart() {
+    for (role, account) in [
+        (Role::Worker, "NBP"),
+        (Role::Admin, "NBP"),
+        (Role::Submitter, "NBP_ASK"),
+        (Role::Gate, "NBP_ASK"),
+        (Role::Operator, "NBP_ASK"),
+        (Role::Reader, "NBP_READ"),
+    ] {
+        assert_eq!(role.account().name(), account);
+    }
+}
+
+#[test]
+fn what_passes_to_another_account_is_what_its_role_may() {
+    let reader = rights(Role::Reader);
+    let (calls, heard) = reader.let_through();
+    assert!(calls.iter().all(|call| call.starts_with("$JS.API.")), "{calls:?}");
+    assert_eq!(heard, ["$KV.nbp-results.>", "nbp.log.>", "nbp.event.>"]);
 }
 
 #[test]

@@ -61,7 +61,10 @@ fn a_failure_of_the_flake_is_answered_from_the_record_unless_forced() {
 
 #[test]
 fn twenty_submits_at_once_build_each_host_once() {
-    let pool = Pool::start();
+    twenty_submits(&Pool::start());
+}
+
+pub(crate) fn twenty_submits(pool: &Pool) {
     pool.commit("master", &Flake::hosts(3).held("h01"));
     let _worker = pool.worker("w1");
 

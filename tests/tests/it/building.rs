@@ -9,7 +9,10 @@ use crate::{all_built, host, outcomes, text};
 
 #[test]
 fn sixteen_hosts_are_built_once_each_and_the_gate_passes() {
-    let pool = Pool::start();
+    sixteen_hosts(&Pool::start());
+}
+
+pub(crate) fn sixteen_hosts(pool: &Pool) {
     let rev = pool.commit("master", &Flake::hosts(16));
     let _worker = pool.worker("w1");
 
@@ -25,6 +28,8 @@ fn sixteen_hosts_are_built_once_each_and_the_gate_passes() {
         let out = text(&host(&answer, &name)["out_path"]);
         assert!(pool.store.real(&out).join("deps").exists(), "{out}");
     }
+    let outcome = &pool.result(&rev, "h01").expect("a result")["state"]["outcome"];
+    assert!(outcome["closure_bytes"].as_u64() > Some(0), "the closure's size is told: {outcome:#}");
     assert_eq!(pool.store.builds_begun(SHARED_LEAF), 1);
     assert_eq!(pool.messages("NBP_JOBS"), 0);
     let run = text(&answer["run"]);
@@ -34,7 +39,10 @@ fn sixteen_hosts_are_built_once_each_and_the_gate_passes() {
 
 #[test]
 fn a_host_that_fails_in_a_shared_leaf_names_it_and_the_others_are_built() {
-    let pool = Pool::start();
+    a_failing_leaf(&Pool::start());
+}
+
+pub(crate) fn a_failing_leaf(pool: &Pool) {
     let rev = pool.commit("master", &Flake::hosts(5).failing("h02").failing("h04"));
     let _worker = pool.worker("w1");
 

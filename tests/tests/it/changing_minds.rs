@@ -1,6 +1,6 @@
 //! Cancel, retry, pause, and jobs that fell between two writes.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, thread::sleep, time::Duration};
 
 use tests::{
     Flake, Pool, WorkerOptions, eventually,
@@ -32,10 +32,13 @@ fn a_queued_job_that_is_cancelled_never_starts() {
 
 #[test]
 fn a_running_job_that_is_cancelled_is_killed_and_reads_as_cancelled() {
-    let pool = Pool::start();
+    a_cancel(&Pool::start());
+}
+
+pub(crate) fn a_cancel(pool: &Pool) {
     let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
     let _worker = pool.worker("w1");
-    let run = asked(&pool, &["h01", "--rev", &rev]);
+    let run = asked(pool, &["h01", "--rev", &rev]);
     pool.store.wait_for_build(&system_name("h01"), DEADLINE);
 
     pool.producer(&["cancel", &run]).expect_code(0);
@@ -49,6 +52,68 @@ fn a_running_job_that_is_cancelled_is_killed_and_reads_as_cancelled() {
     });
     assert_eq!(record["state"]["outcome"]["result"], "cancelled", "{record:#}");
     eventually("an empty queue", DEADLINE, || (pool.messages("NBP_JOBS") == 0).then_some(()));
+}
+
+#[test]
+fn a_cancel_that_meets_the_end_of_the_build_has_one_outcome_everywhere() {
+    const ROUNDS: u32 = 12;
+    let pool = Pool::start();
+    let _worker = pool.worker("w1");
+    let mut seen = BTreeSet::new();
+    for round in 0..ROUNDS {
+        let flake = Flake::hosts(1).held("h01").salt(&format!("race {round}"));
+        let rev = pool.commit("master", &flake);
+        let run = asked(&pool, &["h01", "--rev", &rev]);
+        eventually("the build", DEADLINE, || (!pool.store.builders().is_empty()).then_some(()));
+        let cancel = || pool.spawn_producer("cancel", &["cancel", &run]);
+        // The first round cancels well before the end and the last one well after it.
+        let mut cancel = if round == 0 {
+            pool.producer(&["cancel", &run]).expect_code(0);
+            pool.store.release("h01");
+            cancel()
+        } else if round * 2 < ROUNDS {
+            let cancel = cancel();
+            sleep(Duration::from_millis(u64::from(ROUNDS / 2 - round) * 10));
+            pool.store.release("h01");
+            cancel
+        } else {
+            pool.store.release("h01");
+            sleep(Duration::from_millis(u64::from(round - ROUNDS / 2) * 40));
+            if round + 1 == ROUNDS {
+                pool.producer(&["watch", &run]).expect_code(0);
+            }
+            cancel()
+        };
+        assert!(cancel.wait(DEADLINE).success());
+
+        let answer = pool.producer(&["watch", &run, "--timeout", "30s", "--json"]);
+        let record = eventually("a finished record", DEADLINE, || {
+            pool.result(&rev, "h01").filter(|record| record["state"]["is"] == "finished")
+        });
+        let outcome = text(&record["state"]["outcome"]["result"]);
+        let (code, verdict) = match &*outcome {
+            "built" => (0, 0),
+            "cancelled" => (4, 3),
+            other => panic!("round {round}: {other}"),
+        };
+        let answer = answer.expect_code(code).json();
+        assert_eq!(text(&host(&answer, "h01")["outcome"]), outcome, "round {round}");
+        let status = pool.producer(&["status", &run, "--json"]).json();
+        assert_eq!(text(&host(&status, "h01")["outcome"]), outcome, "round {round}");
+        for of in [["--hosts", "h01"], ["--run", &run]] {
+            pool.gate_check(&[&["--rev", &rev], &of[..]].concat()).expect_code(verdict);
+        }
+        let told = eventually("the event", DEADLINE, || {
+            let events = pool.events(&format!("nbp.event.job.finished.homelab.{rev}.h01"));
+            (!events.is_empty()).then_some(events)
+        });
+        assert_eq!(told.len(), 1, "round {round}: {told:?}");
+        assert_eq!(text(&told[0]["what"]["outcome"]), outcome, "round {round}");
+        pool.store.hold("h01");
+        seen.insert(outcome);
+    }
+    eventually("an empty queue", DEADLINE, || (pool.messages("NBP_JOBS") == 0).then_some(()));
+    assert_eq!(seen.len(), 2, "both were met: {seen:?}");
 }
 
 #[test]
@@ -67,6 +132,57 @@ fn cancelling_one_of_two_runs_leaves_the_job_to_the_other() {
     all_built(pool.producer(&["watch", &high, "--json"]), 1);
     assert_eq!(pool.store.builds_begun(&system_name("h01")), 1);
     eventually("an empty queue", DEADLINE, || (pool.messages("NBP_JOBS") == 0).then_some(()));
+}
+
+#[test]
+fn a_job_can_be_cancelled_for_everybody_and_asked_for_again() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    let _worker = pool.worker("w1");
+    let first = asked(&pool, &["h01", "--rev", &rev]);
+    let second = asked(&pool, &["h01", "--rev", &rev]);
+    pool.store.wait_for_build(&system_name("h01"), DEADLINE);
+    let job = format!("{}.{rev}.h01", tests::pool::REPO);
+
+    let said = pool.producer(&["cancel", &job]).expect_code(0).stdout;
+    assert!(said.contains(&first) && said.contains(&second), "{said}");
+    for run in [&first, &second] {
+        let answer = pool.producer(&["watch", run, "--json"]).expect_code(4).json();
+        assert_eq!(host(&answer, "h01")["outcome"], "cancelled");
+    }
+    pool.store.release("h01");
+    let again = pool.producer(&["retry", &job]).expect_code(0);
+    let run =
+        again.stderr.split("producer watch ").nth(1).expect("a run").trim_matches(['`', '\n']);
+    all_built(pool.producer(&["watch", run, "--json"]), 1);
+    let unknown = format!("{}.{rev}.h99", tests::pool::REPO);
+    pool.producer(&["cancel", &unknown]).expect_code(2);
+    pool.producer(&["retry", &unknown]).expect_code(2);
+}
+
+#[test]
+fn a_newer_run_supersedes_older_ones_of_its_branch() {
+    let pool = Pool::start();
+    let old = pool.commit("master", &Flake::hosts(2).held("h01").held("h02"));
+    let options = WorkerOptions { slots: 1, ..WorkerOptions::default() };
+    let _worker = pool.worker_with("w1", &options);
+    let older = asked(&pool, &["--all", "--ref", "master"]);
+    let bare = asked(&pool, &["h02", "--rev", &old]);
+    eventually("a build", DEADLINE, || (!pool.store.builders().is_empty()).then_some(()));
+    pool.store.release("h02");
+    pool.commit("master", &Flake::hosts(2).salt("newer"));
+
+    let newer = pool.submit(&["--all", "--ref", "master", "--supersede", "--wait", "--json"]);
+
+    assert!(newer.stderr.contains(&format!("run {older} ")), "{newer}");
+    all_built(newer, 2);
+    let answer = pool.producer(&["watch", &older, "--json"]).json();
+    assert_eq!(host(&answer, "h01")["outcome"], "superseded");
+    // Another run without a branch wanted this one too: it goes on.
+    all_built(pool.producer(&["watch", &bare, "--json"]), 1);
+    eventually("no builder left", DEADLINE, || pool.store.builders().is_empty().then_some(()));
+    let again = pool.submit(&["--all", "--ref", "master", "--supersede", "--json"]).expect_code(0);
+    assert!(!again.stderr.contains("superseded"), "{again}");
 }
 
 #[test]
@@ -134,7 +250,10 @@ fn a_submit_that_is_killed_between_wish_and_message_is_healed_by_the_workers() {
 
 #[test]
 fn a_job_whose_message_is_lost_is_found_without_anybody_asking_again() {
-    let pool = Pool::start();
+    a_lost_message(&Pool::start());
+}
+
+pub(crate) fn a_lost_message(pool: &Pool) {
     let rev = pool.commit("master", &Flake::hosts(1));
     pool.submit(&["h01", "--rev", &rev]).expect_code(0);
     pool.block_on(async {

@@ -39,6 +39,15 @@ impl Length {
     }
 }
 
+/// What was done to workers and broker.
+#[derive(Debug, Default)]
+struct Toll {
+    workers_killed: u32,
+    workers_frozen: u32,
+    workers_stopped: u32,
+    brokers_killed: u32,
+}
+
 /// A worker that is started again whenever it is gone.
 struct Victim {
     name: String,
@@ -60,7 +69,7 @@ impl Victim {
         self.process = Some(pool.worker_with(&self.name, &options));
     }
 
-    fn suffer(&mut self, rng: &mut Rng, pool: &Pool) {
+    fn suffer(&mut self, rng: &mut Rng, pool: &Pool, toll: &mut Toll) {
         let Some(process) = &mut self.process else { return self.start(pool) };
         if !process.is_running() {
             return self.start(pool);
@@ -68,13 +77,18 @@ impl Victim {
         match rng.u32(0..10) {
             0..3 => {
                 process.sigkill();
+                toll.workers_killed += 1;
             }
             3..6 => {
+                toll.workers_frozen += 1;
                 process.sigstop();
                 let frozen = Duration::from_millis(rng.u64(200..5000));
                 self.frozen_until = Some(Instant::now() + frozen);
             }
-            6..8 => process.sigterm(),
+            6..8 => {
+                process.sigterm();
+                toll.workers_stopped += 1;
+            }
             _ => {}
         }
     }
@@ -104,7 +118,8 @@ fn every_job_ends_once_whatever_happens_to_workers_and_broker() {
     for victim in &mut victims {
         victim.start(&pool);
     }
-    let mut wanted = BTreeSet::new();
+    let (mut wanted, mut toll) = (BTreeSet::new(), Toll::default());
+    let begun = Instant::now();
     let end = Instant::now() + length.faults;
     let commits = length.jobs / HOSTS_PER_COMMIT;
     let mut submitted = 0;
@@ -118,9 +133,10 @@ fn every_job_ends_once_whatever_happens_to_workers_and_broker() {
         }
         if Instant::now() < end {
             let victim = rng.usize(0..WORKERS);
-            victims[victim].suffer(&mut rng, &pool);
+            victims[victim].suffer(&mut rng, &pool, &mut toll);
             if rng.u32(0..12) == 0 {
                 pool.nats.kill();
+                toll.brokers_killed += 1;
                 thread::sleep(Duration::from_millis(rng.u64(0..3000)));
                 pool.nats.restart();
             }
@@ -129,15 +145,30 @@ fn every_job_ends_once_whatever_happens_to_workers_and_broker() {
         victims.iter_mut().for_each(|it| it.thaw(Instant::now()));
     }
 
-    // Peace: all workers run, and whoever could not ask asks again.
-    let forever = Instant::now() + Duration::from_secs(3600);
+    make_peace(&pool, &mut victims, &wanted, seed);
+    let jobs = wanted.len() * HOSTS_PER_COMMIT;
+    eventually(&format!("an empty queue, seed {seed}"), DEADLINE, || {
+        (pool.messages("NBP_JOBS") == 0).then_some(())
+    });
+    check_histories(&pool, &format!("seed {seed}"));
+    let took = begun.elapsed();
+    println!("seed {seed}: {jobs} jobs ended once in {took:?}; {toll:?}; {}", claims(&pool));
     for victim in &mut victims {
+        victim.log = victim.process.as_ref().map_or_else(String::new, Spawned::log);
+        assert!(!victim.log.contains("panicked"), "seed {seed}: {}", victim.log);
+    }
+}
+
+/// All workers run, and whoever could not ask asks again; until all jobs have ended.
+fn make_peace(pool: &Pool, victims: &mut [Victim], wanted: &BTreeSet<String>, seed: u64) {
+    let forever = Instant::now() + Duration::from_secs(3600);
+    for victim in victims.iter_mut() {
         victim.thaw(forever);
         if victim.process.as_mut().is_none_or(|process| !process.is_running()) {
-            victim.start(&pool);
+            victim.start(pool);
         }
     }
-    for rev in &wanted {
+    for rev in wanted {
         let hosts = (1..=HOSTS_PER_COMMIT).map(|number| format!("h{number:02}"));
         let hosts: Vec<String> = hosts.collect();
         let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
@@ -145,28 +176,33 @@ fn every_job_ends_once_whatever_happens_to_workers_and_broker() {
     }
     let jobs = wanted.len() * HOSTS_PER_COMMIT;
     eventually(&format!("the end of {jobs} jobs, seed {seed}"), 4 * DEADLINE, || {
-        for victim in &mut victims {
+        for victim in victims.iter_mut() {
             // Told to stop in the last moment of the faults.
             if victim.process.as_mut().is_none_or(|process| !process.is_running()) {
-                victim.start(&pool);
+                victim.start(pool);
             }
         }
-        let open = open_jobs(&pool, &wanted);
+        let open = open_jobs(pool, wanted);
         (open == 0).then_some(())
     });
-    eventually(&format!("an empty queue, seed {seed}"), DEADLINE, || {
-        (pool.messages("NBP_JOBS") == 0).then_some(())
-    });
-    check_histories(&pool, seed);
-    for victim in &mut victims {
-        victim.log = victim.process.as_ref().map_or_else(String::new, Spawned::log);
-        assert!(!victim.log.contains("panicked"), "seed {seed}: {}", victim.log);
-    }
 }
 
 fn commit(pool: &Pool, number: usize) -> String {
     let salt = format!("chaos {number}");
     pool.commit("master", &Flake::hosts(HOSTS_PER_COMMIT).salt(&salt))
+}
+
+/// How often what was claimed was not finished.
+fn claims(pool: &Pool) -> String {
+    let told = |kind: &str| pool.events(&format!("nbp.event.job.{kind}.>")).len();
+    format!(
+        "{} claims, {} fenced, {} late, {} handed back, {} found by sweeps",
+        told("claimed"),
+        told("fenced"),
+        told("late"),
+        told("handed-back"),
+        told("requeued"),
+    )
 }
 
 /// Jobs that are not finished for their newest request.
@@ -186,7 +222,7 @@ fn open_jobs(pool: &Pool, wanted: &BTreeSet<String>) -> usize {
 
 /// Over all that each record ever was (as far as the bucket keeps it): one end per incarnation, and
 /// an epoch that never falls; and every end that was told is the one that stands.
-fn check_histories(pool: &Pool, seed: u64) {
+pub(crate) fn check_histories(pool: &Pool, of_what: &str) {
     let mut told: BTreeMap<(String, String), BTreeSet<(u64, String)>> = BTreeMap::new();
     for event in pool.events("nbp.event.job.finished.>") {
         let of = (text(&event["job"]), text(&event["incarnation"]));
@@ -194,19 +230,19 @@ fn check_histories(pool: &Pool, seed: u64) {
         told.entry(of).or_default().insert(end);
     }
     for (of, ends) in &told {
-        assert_eq!(ends.len(), 1, "seed {seed}: {of:?} ended as {ends:?}");
+        assert_eq!(ends.len(), 1, "{of_what}: {of:?} ended as {ends:?}");
     }
     for (key, history) in pool.histories("nbp-results") {
         let epochs: Vec<u64> = history.iter().filter_map(|it| it["epoch"].as_u64()).collect();
-        assert!(epochs.is_sorted(), "seed {seed}: {key}: {epochs:?}");
+        assert!(epochs.is_sorted(), "{of_what}: {key}: {epochs:?}");
         let mut ended = BTreeSet::new();
         for record in history.iter().filter(|it| it["state"]["is"] == "finished") {
             let of = text(&record["incarnation"]);
-            assert!(ended.insert(of.clone()), "seed {seed}: {key}: {of} ended twice");
-            assert_eq!(record["state"]["outcome"]["result"], "built", "seed {seed}: {record:#}");
+            assert!(ended.insert(of.clone()), "{of_what}: {key}: {of} ended twice");
+            assert_eq!(record["state"]["outcome"]["result"], "built", "{of_what}: {record:#}");
             if let Some(ends) = told.get(&(key.clone(), of)) {
                 let epoch = record["epoch"].as_u64().expect("an epoch");
-                assert!(ends.iter().all(|end| end.0 == epoch), "seed {seed}: {key}: {ends:?}");
+                assert!(ends.iter().all(|end| end.0 == epoch), "{of_what}: {key}: {ends:?}");
             }
         }
     }

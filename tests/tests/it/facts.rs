@@ -162,6 +162,58 @@ async fn fact_5_a_duplicate_is_refused_by_its_subject_and_swallowed_by_its_id() 
 }
 
 #[test]
+fn fact_6_a_get_of_the_client_may_be_stale_and_a_read_from_the_leader_is_not() {
+    const ROUNDS: u32 = 100;
+    const KEY: &str = "$KV.nbp-gates.fact";
+    let pool = Pool::start_with(&PoolOptions { cluster: true, ..PoolOptions::default() });
+    let brokers: Vec<&NatsServer> = std::iter::once(&pool.nats).chain(&pool.peers).collect();
+    let leads = pool.block_on(async {
+        let stream = pool.jetstream().await.get_stream("KV_nbp-gates").await.expect("the bucket");
+        let cluster = stream.cached_info().cluster.as_ref().expect("three copies");
+        cluster.leader.clone().expect("a leader")
+    });
+    let follows = (0..3).find(|number| format!("n{number}") != leads).expect("two follow");
+    // Neither client is to move to another broker.
+    let connect = |number: usize| {
+        pool.block_on(async {
+            let options = async_nats::ConnectOptions::new().ignore_discovered_servers();
+            jetstream::new(options.connect(brokers[number].url()).await.expect("connects"))
+        })
+    };
+    let near = connect(follows);
+    let far = connect((follows + 1) % 3);
+    let (bucket, stream) = pool.block_on(async {
+        let bucket = near.get_key_value("nbp-gates").await.expect("the bucket");
+        (bucket, far.get_stream("KV_nbp-gates").await.expect("the bucket"))
+    });
+
+    let mut stale = 0;
+    for round in 0..ROUNDS {
+        // A follower that was asleep for a moment: what was written meanwhile waits for it, and so
+        // does the question.
+        brokers[follows].freeze();
+        let got = pool.block_on(async {
+            let written = far.publish(KEY, round.to_string().into()).await.expect("sends");
+            written.await.expect("two of three are enough");
+            let asking = bucket.get("fact");
+            let thawing = async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                brokers[follows].thaw();
+            };
+            tokio::join!(asking, thawing).0.expect("an answer")
+        });
+        let newest = round.to_string().into_bytes();
+        stale += u32::from(got.is_none_or(|got| *got != newest));
+        let read = pool.block_on(stream.get_last_raw_message_by_subject(KEY)).expect("an answer");
+        assert_eq!(*read.payload, newest, "from the leader");
+        if stale > 0 && round >= 10 {
+            return;
+        }
+    }
+    panic!("no answer of {ROUNDS} was stale");
+}
+
+#[test]
 fn fact_7_what_is_acked_is_synced_because_our_config_says_so() {
     let server = NatsServer::start_with("http: \"127.0.0.1:-1\"");
     let config = &server.monitored("/varz")["jetstream"]["config"];

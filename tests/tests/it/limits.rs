@@ -1,6 +1,6 @@
 //! What a build may use: time, silence, log.
 
-use tests::{Flake, Pool, WorkerOptions};
+use tests::{Flake, Pool, WorkerOptions, flake::system_name};
 
 use crate::{DEADLINE, all_built, host};
 
@@ -88,6 +88,38 @@ fn a_flood_of_log_ends_the_build_keeps_head_and_tail_and_little_memory() {
     let tail = &pool.result(&rev, "h01").expect("a result")["state"]["outcome"]["failure"];
     let tail = tail["log_tail"].as_array().map_or(0, Vec::len);
     assert!((1..=100).contains(&tail), "{tail} lines in the result");
+}
+
+#[test]
+fn a_flood_that_the_broker_does_not_take_costs_little_memory_too() {
+    let pool = Pool::start();
+    // Lines of 32 KB, 200 MB in all, and nobody who takes them.
+    let flood = script(
+        "flood",
+        "l=x; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do l=$l$l; done; yes $l | head -c 200000000; \
+         echo > $out",
+    );
+    let flake = Flake::hosts(2).toplevel("h01", &flood).held("h02");
+    let rev = pool.commit("master", &flake);
+    let worker = pool.worker_with("w1", &limited("log_keep_max = \"64MiB\""));
+    pool.submit(&["h02", "--rev", &rev]).expect_code(0);
+    pool.store.wait_for_build(&system_name("h02"), DEADLINE);
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    worker.wait_for_log("h01: claimed", DEADLINE);
+    tests::eventually("the flood", DEADLINE, || (pool.store.builders().len() > 2).then_some(()));
+
+    pool.nats.freeze();
+    tests::eventually("the end of the flood", 2 * DEADLINE, || {
+        // Only the held builder is left: a shell and what it sleeps with.
+        (pool.store.builders().len() <= 2).then_some(())
+    });
+    pool.nats.thaw();
+    pool.store.release("h02");
+
+    let answer = pool.submit(&["h01", "h02", "--rev", &rev, "--wait", "--json"]);
+    all_built(answer, 2);
+    let peak = worker.peak_memory();
+    assert!(peak < 64 << 20, "the worker took {} MiB", peak >> 20);
 }
 
 #[test]

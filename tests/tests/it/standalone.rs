@@ -1,9 +1,10 @@
 //! One machine and no broker.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use tests::{
     Flake, NixStore, Repo, Spawned, eventually,
+    flake::system_name,
     process::{binary, command, find, run},
     scratch,
 };
@@ -78,6 +79,29 @@ fn a_standalone_worker_brings_its_own_broker_and_takes_it_along() {
     eventually("no process left after a kill", DEADLINE, || {
         alone.processes().is_empty().then_some(())
     });
+}
+
+#[test]
+fn a_standalone_worker_takes_up_at_once_what_its_former_life_left() {
+    let alone = Alone::new();
+    let rev = alone.repo.commit("master", &Flake::hosts(1).held("h01").files());
+    let mut worker = alone.start("first");
+    worker.wait_for_log("ready for jobs", DEADLINE);
+    let submit = ["submit", "--repo", "homelab", "h01", "--rev", &rev, "--json"];
+    alone.producer(&submit).expect_code(0);
+    alone.store.wait_for_build(&system_name("h01"), DEADLINE);
+    worker.sigkill();
+    eventually("no builder left", DEADLINE, || alone.store.builders().is_empty().then_some(()));
+
+    let worker = alone.start("second");
+    worker.wait_for_log("ready for jobs", DEADLINE);
+    // The lease and the delivery of the former life would last for a minute yet.
+    worker.wait_for_log("h01: claimed", Duration::from_secs(15));
+    alone.store.release("h01");
+
+    let wait = ["submit", "--repo", "homelab", "h01", "--rev", &rev, "--wait", "--json"];
+    let answer = all_built(alone.producer(&wait), 1);
+    assert_eq!(crate::host(&answer, "h01")["attempt"], 2, "{answer:#}");
 }
 
 impl Alone {

@@ -47,6 +47,27 @@ fn a_class_that_no_worker_serves_waits_while_others_are_built() {
 }
 
 #[test]
+fn a_repo_that_no_worker_has_waits_and_says_so() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1));
+    let mut worker = pool.worker("w1");
+    worker.wait_for_log("ready for jobs", DEADLINE);
+    let submit = ["submit", "--repo", "homelba", "h01", "--rev", &rev, "--json"];
+    let run = text(&pool.producer(&submit).expect_code(0).json()["run"]);
+
+    let status = pool.producer(&["status", &run]).expect_code(0);
+
+    let waits = "queued: no worker for repo homelba (class x86_64-linux) since ";
+    assert!(status.stdout.contains(waits), "{status}");
+    // A worker that has it comes, and builds it. (While the other one runs, both are offered it.)
+    worker.sigterm();
+    worker.wait(DEADLINE);
+    let extra = format!("[repos.homelba]\nurl = {:?}\n", pool.repo.url());
+    let _second = pool.worker_with("w2", &WorkerOptions { extra, ..WorkerOptions::default() });
+    all_built(pool.producer(&["watch", &run, "--timeout", "60s", "--json"]), 1);
+}
+
+#[test]
 fn one_broken_host_does_not_hide_the_systems_of_the_others_for_ever() {
     // The second evaluation fails as a whole: the config's class decides, and every host is asked.
     let pool = Pool::start();

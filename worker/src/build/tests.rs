@@ -94,7 +94,9 @@ impl Pool {
         let ended = build(&self.ctx, task, notices, log, self.stop.clone()).await;
         let mut seen = Seen { ended, notices: Vec::new(), lines: Vec::new() };
         heard.recv_many(&mut seen.notices, 1000).await;
-        lines.recv_many(&mut seen.lines, 100_000).await;
+        while let Some(line) = lines.recv().await {
+            seen.lines.push(line);
+        }
         seen
     }
 

@@ -102,13 +102,32 @@ fn lines_lost_outside_are_marked_where_they_were_lost() {
     assert_eq!((last.dropped, last.lines, last.end), (5, vec![line("b")], true));
 }
 
-#[test]
-fn a_full_sink_drops_and_counts() {
+#[tokio::test]
+async fn a_full_sink_drops_and_counts() {
     let (sink, mut lines, dropped) = LogSink::new(1);
     sink.say("one");
     sink.say("two");
     assert_eq!(dropped.load(Ordering::Relaxed), 1);
-    assert_eq!(lines.try_recv().expect("one").text, "one");
+    assert_eq!(lines.recv().await.expect("one").text, "one");
+}
+
+#[tokio::test]
+async fn a_sink_is_full_of_bytes_before_it_is_full_of_long_lines() {
+    let (sink, mut lines, dropped) = LogSink::new(1000);
+    let long = "x".repeat(WAITING_BYTES_MAX / 4);
+    (0..6).for_each(|_| sink.say(&*long));
+    assert_eq!(dropped.load(Ordering::Relaxed), 2);
+    lines.recv().await.expect("one");
+    (0..2).for_each(|_| sink.say(&*long));
+    assert_eq!(dropped.load(Ordering::Relaxed), 3, "there is room for one again");
+}
+
+#[test]
+fn the_tail_of_a_large_limit_is_small() {
+    let pump = LogPump::new(64 << 20);
+    assert_eq!((pump.head_left, pump.tail_bytes_max), (56 << 20, TAIL_BYTES_MAX));
+    let pump = LogPump::new(1 << 20);
+    assert_eq!((pump.head_left, pump.tail_bytes_max), (1 << 19, 1 << 19));
 }
 
 #[test]

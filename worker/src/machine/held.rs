@@ -6,6 +6,9 @@
 //! is acked. While nobody answers, the lease may run out; then the job is an orphan, which is
 //! built on for `orphan_grace` and leased again if nobody took it.
 
+#[cfg(test)]
+mod words;
+
 use std::time::Duration;
 
 use bus::Entry;
@@ -40,6 +43,10 @@ pub(super) struct Held {
     renew_due: bool,
     /// It is time to see whether the job is still wanted. Less urgent than the lease.
     read_request: bool,
+    /// Nobody has looked since the claim stands. A wish may have been taken away between the read
+    /// of the request and the claim: such a job reads as cancelled to people, so it must not end
+    /// as anything else, however fast it is.
+    unseen: bool,
     work: Work,
     pub(super) lock_wait: bool,
 }
@@ -113,6 +120,7 @@ impl Held {
             sync: Sync::Idle,
             renew_due: false,
             read_request: false,
+            unseen: true,
             work: Work::Building,
             lock_wait: false,
         }
@@ -127,6 +135,11 @@ impl Held {
             Sync::Pausing(until) => until.min(self.next_beat),
             _ => self.next_beat,
         }
+    }
+
+    /// The claim stands and the build is under way.
+    pub(super) fn begin(&mut self, job: &Job, ctx: &mut Context<'_>) {
+        self.go_on(job, ctx);
     }
 
     /// Gives the job back unbuilt, or stops the build to do so.
@@ -313,10 +326,16 @@ impl Held {
             return None;
         }
         self.sync = Sync::Idle;
-        if let (Answer::Is(entry), Work::Building) = (answer, &self.work)
-            && let Some(outcome) = unwanted(entry.value.as_ref(), &self.record)
-        {
-            self.stop(job, Stop::Cancel(outcome), ctx);
+        let Answer::Is(entry) = answer else {
+            self.go_on(job, ctx);
+            return None;
+        };
+        if let Some(outcome) = unwanted(entry.value.as_ref(), &self.record) {
+            match &mut self.work {
+                Work::Building => self.stop(job, Stop::Cancel(outcome), ctx),
+                Work::Ended(Ending::Finish(finished)) => finished.outcome = outcome,
+                Work::Stopping(_) | Work::Ended(Ending::Wait { .. }) => {}
+            }
         }
         self.go_on(job, ctx);
         None
@@ -378,7 +397,13 @@ impl Held {
         if self.sync != Sync::Idle || matches!(self.work, Work::Stopping(Stop::Fenced)) {
             return;
         }
-        if matches!(self.work, Work::Ended(_)) {
+        let waits = matches!(self.work, Work::Ended(Ending::Wait { .. }));
+        if self.unseen && !waits {
+            // Once: without an answer the next heartbeat asks again, and an end is not held up.
+            self.unseen = false;
+            self.sync = Sync::ReadingRequest;
+            ctx.out.push(Effect::ReadRequest(job.id, job.subject.job.clone()));
+        } else if matches!(self.work, Work::Ended(_)) {
             self.write_ending(job, ctx);
         } else if self.renew_due {
             self.renew_due = false;

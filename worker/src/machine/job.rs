@@ -361,6 +361,7 @@ impl Job {
         } else {
             let subject = self.subject.clone();
             ctx.out.push(Effect::Build { id: self.id, subject, record, plan, overrides });
+            held.begin(self, ctx);
         }
         self.stage = Stage::Held(held);
     }

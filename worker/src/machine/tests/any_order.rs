@@ -3,7 +3,7 @@
 //! The world here is hostile: answers are arbitrary, contradict each other and come in any order.
 //! Then faults stop, every question is answered truthfully, and all must come to rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bus::Entry;
 use proptest::prelude::*;
@@ -37,6 +37,8 @@ struct World {
     seconds: u64,
     settled: BTreeMap<DeliveryId, u32>,
     building: BTreeMap<DeliveryId, u32>,
+    /// By a worker that was cut off while their ack was under way.
+    left: BTreeSet<DeliveryId>,
     exited: u32,
 }
 
@@ -44,7 +46,8 @@ impl World {
     fn new() -> Self {
         let machine = Machine::new(settings());
         let (open, settled, building) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Self { machine, open, delivered: 0, seconds: 0, settled, building, exited: 0 }
+        let left = BTreeSet::new();
+        Self { machine, open, delivered: 0, seconds: 0, settled, building, left, exited: 0 }
     }
 
     fn on(&mut self, event: Event) {
@@ -64,7 +67,10 @@ impl World {
             Effect::WriteRecord { id, .. } => self.ask(*id, Open::Write(*id)),
             Effect::Progress(id) => assert!(!self.settled.contains_key(id), "progress after all"),
             Effect::Ack(id) => self.ask(*id, Open::Ack(*id)),
-            Effect::Nak(id, _) | Effect::Abandon(id) => self.settle(*id),
+            Effect::Nak(id, _) => self.settle(*id),
+            // The hands have given it to an ack that is under way; its answer settles it, or nobody.
+            Effect::Abandon(id) if self.acking(*id) => drop(self.left.insert(*id)),
+            Effect::Abandon(id) => self.settle(*id),
             Effect::Build { id, .. } => {
                 self.ask(*id, Open::Build(*id));
                 *self.building.entry(*id).or_default() += 1;
@@ -82,6 +88,10 @@ impl World {
         self.open.push(open);
     }
 
+    fn acking(&self, id: DeliveryId) -> bool {
+        self.open.iter().any(|open| matches!(open, Open::Ack(of) if *of == id))
+    }
+
     fn settle(&mut self, id: DeliveryId) {
         *self.settled.entry(id).or_default() += 1;
         assert_eq!(self.settled[&id], 1, "{id:?} is settled twice");
@@ -91,7 +101,7 @@ impl World {
     /// arbitrary.
     fn happen(&mut self, choice: u8, flavour: u8) {
         let asked = self.open.len();
-        match usize::from(choice) % (asked + 4) {
+        match usize::from(choice) % (asked + 5) {
             n if n < asked => {
                 let open = self.open.swap_remove(n);
                 self.answer(open, flavour);
@@ -104,6 +114,8 @@ impl World {
                 let host = format!("h{}", flavour % 4);
                 self.on(Event::CancelPoked(super::subject(&host, incarnation(1)).job));
             }
+            // Rarely, so that most courses run long before they drain.
+            n if n == asked + 3 && flavour < 16 => self.on(Event::Drain),
             n if n == asked + 2 => {
                 self.on(Event::Paused(flavour.is_multiple_of(2).then(|| "why not".into())));
             }
@@ -132,7 +144,7 @@ impl World {
             ),
             Open::Ack(id) => {
                 let confirmed = flavour.is_multiple_of(2);
-                if confirmed {
+                if confirmed || self.left.contains(&id) {
                     self.settle(id);
                 }
                 Event::Acked(id, confirmed)
@@ -153,7 +165,9 @@ impl World {
         let mut pulled = Vec::new();
         for n in 0..u64::from(flavour % 5) {
             self.delivered += 1;
-            pulled.push(delivered(self.delivered, &format!("h{}", n % 4)));
+            let mut delivered = delivered(self.delivered, &format!("h{}", n % 4));
+            delivered.poison = flavour.is_multiple_of(7).then(|| "no JSON".into());
+            pulled.push(delivered);
         }
         Event::Pulled(pulled)
     }

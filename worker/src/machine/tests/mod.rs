@@ -4,6 +4,7 @@ mod any_order;
 mod claiming;
 mod simulation;
 mod stories;
+mod table;
 
 use std::time::Duration;
 

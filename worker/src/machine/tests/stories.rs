@@ -45,6 +45,7 @@ impl Story {
         story.reads_request(0, 1);
         story.on(0, Event::RecordWritten(ID, Written::Done(5)));
         assert!(story.did(|effect| matches!(effect, Effect::Build { .. })));
+        story.reads_request(0, 1);
         story
     }
 
@@ -160,6 +161,30 @@ fn a_withdrawn_wish_kills_the_build_and_only_then_reads_cancelled() {
 }
 
 #[test]
+fn a_wish_that_went_before_the_claim_stood_cancels_the_fastest_build() {
+    let mut story = Story::begin();
+    story.on(0, Event::RecordRead(ID, Answer::Is(Entry::none())));
+    story.reads_request(0, 1);
+    story.on(0, Event::RecordWritten(ID, Written::Done(5)));
+    assert!(story.did(|effect| matches!(effect, Effect::ReadRequest(ID, _))));
+    story.ends(0, BuildEnd::Built(built()));
+    assert!(!story.did(|effect| matches!(effect, Effect::WriteRecord { .. })), "not unseen");
+    story.reads_request(0, 0);
+    assert_eq!(story.write().outcome(), Some(&Outcome::Cancelled));
+}
+
+#[test]
+fn an_end_is_not_held_up_by_a_request_that_nobody_can_read() {
+    let mut story = Story::begin();
+    story.on(0, Event::RecordRead(ID, Answer::Is(Entry::none())));
+    story.reads_request(0, 1);
+    story.on(0, Event::RecordWritten(ID, Written::Done(5)));
+    story.ends(0, BuildEnd::Built(built()));
+    story.on(0, Event::RequestRead(ID, Answer::None));
+    assert_eq!(story.write().outcome(), Some(&Outcome::Built(built())));
+}
+
+#[test]
 fn a_frozen_worker_that_wakes_finds_another_epoch_and_writes_nothing() {
     let mut story = Story::held();
     story.on(100, Event::Tick);
@@ -269,6 +294,7 @@ fn the_last_infrastructure_fault_is_a_result_and_a_dead_letter() {
     story.on(99, Event::RecordRead(ID, Answer::Is(entry(before, 4, 0))));
     story.reads_request(99, 1);
     story.on(99, Event::RecordWritten(ID, Written::Done(5)));
+    story.reads_request(99, 1);
     story.ends(120, infra());
     assert_eq!(story.write().outcome().map(Outcome::name), Some("infra-failed"));
     story.on(120, Event::RecordWritten(ID, Written::Done(6)));
@@ -377,7 +403,10 @@ fn the_result_that_is_too_large_is_written_without_its_excerpt() {
 
 #[test]
 fn what_is_told_names_what_happened() {
-    let story = Story::held();
+    let mut story = Story::begin();
+    story.on(0, Event::RecordRead(ID, Answer::Is(Entry::none())));
+    story.reads_request(0, 1);
+    story.on(0, Event::RecordWritten(ID, Written::Done(5)));
     assert!(matches!(
         story.effects.iter().find(|effect| matches!(effect, Effect::Tell { .. })),
         Some(Effect::Tell { what: What::Claimed, epoch, .. }) if epoch.0 == 1

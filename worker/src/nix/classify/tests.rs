@@ -43,7 +43,7 @@ fn check_end(end: &BuildEnd, (file, outcome, drv, message, last): Case) {
 
 #[test]
 fn realisations_are_judged_by_what_was_seen() {
-    let cases: [Case; 19] = [
+    let cases: [Case; 26] = [
         ("builder.nix-2.8", "build-failed", "system-builder.drv", "failed with exit code 1", "two"),
         ("builder.wording-2.30", "build-failed", "system-builder.drv", "exit code 1", "two"),
         ("dependency.nix-2.8", "build-failed", "-leaf.drv", "exit code 3", "no such header"),
@@ -51,16 +51,23 @@ fn realisations_are_judged_by_what_was_seen() {
         ("nobuilder.nix-2.8", "build-failed", "nobuilder.drv", "exit code 1", "nonexistent"),
         ("hash.nix-2.8", "hash-mismatch", "-src.drv", "got: sha256-c8s4", ""),
         ("signal.wording-2.20", "out-of-memory", "builder.drv", "signal 9", ""),
+        ("signal.nix-2.8", "out-of-memory", "-signal.drv", "signal 9 (Killed)", "about to die"),
+        ("disk-full.nix-2.8", "disk-full", "", "No space left on device", ""),
         ("builder-disk-full.wording-2.20", "disk-full", "", "cp: write error", "make: ***"),
         ("wrong.nix-2.8", "wrong-system", "", "a 'aarch64-linux' with features {}", ""),
         ("feature.nix-2.8", "wrong-system", "", "{quantum} is required", ""),
         ("wrong-system.wording-2.30", "wrong-system", "", "Required system: 'aarch64-linux'", ""),
         ("no-daemon.nix-2.8", "daemon-lost", "", "cannot connect to socket", ""),
         ("daemon-gone.wording-2.18", "daemon-lost", "", "disconnected unexpectedly", ""),
+        ("daemon-killed.nix-2.8", "daemon-lost", "", "unexpected end-of-file", ""),
+        ("substituter-500.nix-2.8", "substituter-failed", "", "HTTP error 500", ""),
+        ("substituter-nar-500.nix-2.8", "substituter-failed", "", "HTTP error 500", ""),
+        ("substituter-nar-refused.nix-2.8", "substituter-failed", "", "unable to download", ""),
         ("substituter-nar.wording-2.18", "substituter-failed", "", "HTTP error 502", ""),
         ("substituter.nix-2.8", "unclassified", "", "build of", ""),
         ("nix-silence.nix-2.8", "silent", "silent.drv", "1 seconds of silence", "quiet"),
         ("nix-timeout.nix-2.8", "timed-out", "silent.drv", "after 1 seconds", "quiet"),
+        ("nix-log-limit.nix-2.8", "log-limit", "-flood.drv", "more than 500 bytes", ""),
         ("empty", "unclassified", "", "Nix ended without a message (exit code 1)", ""),
         ("drv-gone.nix-2.8", "drv-gone", "", "", ""),
     ];
@@ -115,7 +122,7 @@ fn eval(name: &str, exit: i32) -> EvalEnd {
 
 #[test]
 fn evaluations_are_judged_by_nixs_own_words() {
-    let cases: [Case; 16] = [
+    let cases: [Case; 18] = [
         ("throw.nix-2.8", "eval-failed", "", "the host is not ready", ""),
         ("throw.wording-2.24", "eval-failed", "", "the host is not ready", ""),
         ("abort.nix-2.8", "eval-failed", "", "evaluation aborted", ""),
@@ -128,6 +135,8 @@ fn evaluations_are_judged_by_nixs_own_words() {
         ("typeerr.nix-2.8", "eval-failed", "", "cannot", ""),
         ("ifd.nix-2.8", "build-failed", "-ifd.drv", "failed with exit code 7", ""),
         ("fetch.nix-2.8", "fetch-failed", "", "unable to download", ""),
+        ("unknown-commit.nix-2.8", "fetch-failed", "", "Cannot find Git revision", ""),
+        ("git-unreachable.nix-2.8", "fetch-failed", "", "unable to access", ""),
         ("input.wording-2.24", "fetch-failed", "", "unable to download", ""),
         ("narhash.wording-2.24", "hash-mismatch", "", "NAR hash mismatch", ""),
         ("diskfull.nix-2.8", "disk-full", "", "database or disk is full", ""),

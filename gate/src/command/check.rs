@@ -6,12 +6,13 @@ use std::{
     io::{self, Write as _},
 };
 
-use bus::{Bus, Entry};
+use bus::Bus;
 use proto::{ExitCode, Host, Identity, JobKey, Repo, Revision, RunId, RunRecord, run::run_key};
 
 use crate::{
     config::Config,
     error::Error,
+    pool::readable,
     render,
     verdict::{Finding, Verdict},
 };
@@ -118,15 +119,4 @@ async fn finding(bus: &Bus, config: &Config, job: &JobKey) -> Result<Finding, Er
         _ => None,
     };
     Ok(objection.map_or(finding, Finding::Unproven))
-}
-
-/// A record that this version cannot read is as good as none, and never a pass.
-fn readable<T>(entry: Result<Entry<T>, bus::Error>) -> Result<Entry<T>, bus::Error> {
-    match entry {
-        Err(error @ bus::Error::Undecodable { .. }) => {
-            tracing::warn!("counted as missing: {error}");
-            Ok(Entry::none())
-        }
-        entry => entry,
-    }
 }

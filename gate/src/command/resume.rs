@@ -1,0 +1,87 @@
+//! `gate resume`: goes on with every run that did not end. Does nothing when nothing waits.
+
+use bus::{Bus, retried};
+use options::Console;
+use proto::{ExitCode, Repo, gate::GateRun, subject};
+use settings::Span;
+use tokio::time::Instant;
+
+use crate::{
+    command::run::unfinished,
+    config::Config,
+    error::Error,
+    landing::{self, Site},
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only runs of this repository
+    #[arg(long)]
+    repo: Option<Repo>,
+    /// Stop waiting after this long
+    #[arg(long, value_name = "DURATION")]
+    deadline: Option<Span>,
+}
+
+pub(crate) async fn run(
+    args: Args,
+    bus: &Bus,
+    config: &Config,
+    console: &Console,
+    json: bool,
+) -> Result<ExitCode, Error> {
+    let deadline = args.deadline.map(|Span(span)| Instant::now() + span);
+    let mut worst = ExitCode::Done;
+    let mut waiting = newest_runs(bus).await?;
+    waiting.retain(|run| {
+        let asked = args.repo.as_ref().is_none_or(|repo| *repo == run.repo);
+        asked && run.stage.ended().is_none() && config.on_forge(&run.repo)
+    });
+    if waiting.is_empty() {
+        console.say("nothing waits");
+    }
+    for run in waiting {
+        let site = Site::open(config, &run.repo).await?;
+        let lease = site.lease(bus, &run.base).await?;
+        let ground = site.ground(bus, &lease, console);
+        let done = match unfinished(&ground, &lease, &run.repo, &run.base).await {
+            Ok(Some(kept)) => landing::drive(&ground, kept, deadline, json).await,
+            // Somebody ended it since the list was made.
+            Ok(None) => Ok(ExitCode::Done),
+            Err(error) => Err(error),
+        };
+        lease.release().await;
+        worst = worse(worst, done?);
+    }
+    Ok(worst)
+}
+
+/// The newest run of each branch.
+pub(crate) async fn newest_runs(bus: &Bus) -> Result<Vec<GateRun>, Error> {
+    let list = || async { bus.gate_leases().list(subject::GATE_LEASES).await };
+    let mut runs = Vec::new();
+    for (key, entry) in retried(list).await? {
+        let id = entry.value.and_then(|lease| lease.run);
+        let (Some(id), Some(branch)) = (id, key.strip_prefix("lease.")) else { continue };
+        let key = format!("run.{branch}.{id}");
+        let read = || async { bus.gate_runs().get(&key).await };
+        match retried(read).await {
+            Ok(entry) => runs.extend(entry.value),
+            Err(error @ bus::Error::Undecodable { .. }) => tracing::warn!("left out: {error}"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(runs)
+}
+
+/// Of two exit codes the one that asks for more attention.
+fn worse(a: ExitCode, b: ExitCode) -> ExitCode {
+    let rank = |code: ExitCode| match code {
+        ExitCode::Done => 0,
+        ExitCode::Cancelled => 1,
+        ExitCode::Undecided => 2,
+        ExitCode::Failed => 3,
+        ExitCode::Usage => 4,
+    };
+    if rank(b) > rank(a) { b } else { a }
+}

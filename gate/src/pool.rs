@@ -1,0 +1,321 @@
+//! What the pool is asked for and what it answers, seen from a gate: hosts by label, each with the
+//! end that it came to.
+//!
+//! It writes wishes and reads records. It decides nothing: what an end means is the planner's.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use bus::{Bus, Entry, PublicKey, ask_of, retried};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use options::Console;
+use proto::{
+    Finished, JobKey, Outcome, Presence, Record, Request, RunId, RunRecord, State, WorkerName,
+    gate::{Doubt, HostResult, HostStanding, Required},
+    request::Ask,
+    subject,
+    topology::Bucket,
+};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+
+use crate::plan::Look;
+
+/// Between two looks at every host that has not ended.
+const POLL: Duration = Duration::from_secs(5);
+/// Between two signs of life.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// Between two sweeps of what was asked for (DESIGN 5.12).
+const HEAL: Duration = Duration::from_secs(120);
+/// Reads and asks in flight at once.
+const AT_ONCE: usize = 16;
+
+/// The pool as one gate sees it.
+pub(crate) struct Pool<'a> {
+    pub(crate) bus: &'a Bus,
+    /// The workers whose word counts; none: every one's.
+    pub(crate) trusted: Option<&'a BTreeSet<PublicKey>>,
+    pub(crate) console: &'a Console,
+}
+
+/// A job as read from both buckets.
+struct Seen {
+    request: Entry<Request>,
+    record: Entry<Record>,
+}
+
+impl Pool<'_> {
+    /// Records a run and asks for its hosts, except for those that were asked for in its name and
+    /// answered for good already.
+    pub(crate) async fn ask(&self, run: &RunRecord) -> Result<(), bus::Error> {
+        retried(|| self.bus.record_run(run)).await?;
+        let asks = run.jobs().map(|(job, class)| async move {
+            let seen = retried(|| self.seen(&job)).await?;
+            if answered(&seen, run.run) {
+                return Ok(());
+            }
+            let ask = ask_of(run, class);
+            retried(|| self.bus.ask(&job, &ask)).await.map(drop)
+        });
+        stream::iter(asks).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// Asks once more for what failed, of another worker, unless that was done already.
+    pub(crate) async fn ask_again(
+        &self,
+        run: &RunRecord,
+        job: &JobKey,
+        doubt: &Doubt,
+    ) -> Result<(), bus::Error> {
+        let seen = retried(|| self.seen(job)).await?;
+        let newest = seen.record.value.as_ref().map(|record| record.incarnation);
+        let asked = seen.request.value.as_ref().map(|request| request.incarnation);
+        if newest != Some(doubt.incarnation) || asked.is_some_and(|it| it != doubt.incarnation) {
+            return Ok(());
+        }
+        let Some(class) = run.hosts.get(&job.host) else { return Ok(()) };
+        let avoid_worker = Some(doubt.worker.clone());
+        let ask = Ask { retry: true, avoid_worker, ..ask_of(run, class) };
+        retried(|| self.bus.ask(job, &ask)).await.map(drop)
+    }
+
+    /// Waits until every host has ended, whatever the broker does meanwhile.
+    pub(crate) async fn follow(
+        &self,
+        required: &BTreeMap<String, Required>,
+        run_of: impl Fn(&JobKey) -> Option<RunRecord>,
+    ) -> Result<BTreeMap<String, Look>, bus::Error> {
+        let mut pokes = self.bus.pokes(&subject::kv(Bucket::Results.name(), ">")).await?;
+        let mut looks: BTreeMap<String, Look> = BTreeMap::new();
+        let (mut poll, mut heal) = (interval(POLL), interval_at(Instant::now() + HEAL, HEAL));
+        let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+        for every in [&mut poll, &mut heal, &mut heartbeat] {
+            every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        let labels: BTreeMap<String, &String> =
+            required.iter().map(|(label, it)| (it.job.to_string(), label)).collect();
+        while looks.len() < required.len() {
+            let which: Vec<&String> = tokio::select! {
+                biased;
+                _ = poll.tick() => required.keys().filter(|it| !looks.contains_key(*it)).collect(),
+                _ = heartbeat.tick() => {
+                    self.console.say(&format!("{} of {} hosts have ended", looks.len(), required.len()));
+                    continue;
+                }
+                _ = heal.tick() => {
+                    let open = required.iter().filter(|(label, _)| !looks.contains_key(*label));
+                    self.heal(open.map(|(_, it)| it), &run_of).await;
+                    continue;
+                }
+                poked = pokes.next() => match &poked {
+                    Some(subject) => {
+                        let key = subject::kv_key(Bucket::Results.name(), subject);
+                        let label = key.and_then(|key| labels.get(key)).copied();
+                        label.into_iter().filter(|it| !looks.contains_key(*it)).collect()
+                    }
+                    // The client is closed. The poll finds out what that means.
+                    None => {
+                        tokio::time::sleep(POLL).await;
+                        continue;
+                    }
+                },
+            };
+            match self.look(required, &which).await {
+                Ok(ended) => {
+                    for (label, look) in ended {
+                        self.console.say(&said(&label, &look.result));
+                        looks.insert(label, look);
+                    }
+                }
+                Err(error) if error.transient() => tracing::info!("still waiting: {error}"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(looks)
+    }
+
+    /// Those of these hosts that have ended.
+    async fn look(
+        &self,
+        required: &BTreeMap<String, Required>,
+        which: &[&String],
+    ) -> Result<Vec<(String, Look)>, bus::Error> {
+        let mut workers: Option<Vec<Presence>> = None;
+        let mut ended = Vec::new();
+        let hosts = which.iter().filter_map(|label| Some((*label, required.get(*label)?)));
+        let reads = hosts.map(|(label, it)| async move {
+            Ok::<_, bus::Error>((label, it, self.seen(&it.job).await?))
+        });
+        let seen: Vec<_> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        for (label, required, seen) in seen {
+            let Some(result) = self.ended(required, &seen) else { continue };
+            let by = by(&seen);
+            let failed = result.standing == HostStanding::Failed;
+            if failed && workers.is_none() {
+                let found = self.bus.workers().list("*").await?;
+                workers = Some(found.into_iter().filter_map(|(_, entry)| entry.value).collect());
+            }
+            let elsewhere = failed
+                && by.as_ref().is_some_and(|(_, worker)| {
+                    workers.iter().flatten().any(|it| could(it, required, worker))
+                });
+            ended.push((label.clone(), Look { result, by, elsewhere }));
+        }
+        Ok(ended)
+    }
+
+    /// The record is read first: an asking that comes in between shows as not ended, and never as
+    /// an end that it did not have.
+    async fn seen(&self, job: &JobKey) -> Result<Seen, bus::Error> {
+        let key = job.to_string();
+        let record = readable(self.bus.results().get(&key).await)?;
+        let request = readable(self.bus.requests().get(&key).await)?;
+        Ok(Seen { request, record })
+    }
+
+    /// How a host ended, if it did.
+    fn ended(&self, required: &Required, seen: &Seen) -> Option<HostResult> {
+        let request = seen.request.value.as_ref();
+        let record = seen.record.value.as_ref();
+        let of_request = |record: &&Record| {
+            request.is_none_or(|it| it.incarnation == record.incarnation || !it.wanted())
+        };
+        let finished = record.filter(of_request).and_then(|record| match &record.state {
+            State::Finished(finished) => Some((record, finished)),
+            State::Running(_) | State::Waiting(_) => None,
+        });
+        let Some((record, finished)) = finished else {
+            // Withdrawn: a queued job reads as cancelled at once.
+            let withdrawn = request.is_some_and(|request| !request.wanted());
+            return withdrawn.then(|| nothing(HostStanding::Undecided, "cancelled", required));
+        };
+        if finished.overrides != required.overrides {
+            // Two sets of overrides can share a digest, and with it a key.
+            return Some(nothing(HostStanding::Undecided, "other-overrides", required));
+        }
+        let result = result(record, finished, required);
+        let trusted = match self.trusted {
+            Some(trusted) => bus::signature::verify(&required.job, record, trusted).objection(),
+            None => None,
+        };
+        Some(match trusted {
+            None => result,
+            Some(why) => {
+                tracing::warn!(job = %required.job, "not counted: {why}");
+                nothing(HostStanding::Undecided, why, required)
+            }
+        })
+    }
+
+    async fn heal<'r>(
+        &self,
+        open: impl Iterator<Item = &'r Required>,
+        run_of: impl Fn(&JobKey) -> Option<RunRecord>,
+    ) {
+        for required in open {
+            let job = &required.job;
+            let healed = match self.bus.requests().get(&job.to_string()).await {
+                Ok(request) if request.value.is_none() => match run_of(job) {
+                    Some(run) => {
+                        self.bus.ask(job, &ask_of(&run, &required.class)).await.map(|_| true)
+                    }
+                    None => Ok(false),
+                },
+                Ok(_) => self.bus.heal(job).await,
+                Err(error) => Err(error),
+            };
+            match healed {
+                Ok(true) => tracing::info!(%job, "queued again"),
+                Ok(false) => {}
+                Err(error) => tracing::info!(%job, "not swept: {error}"),
+            }
+        }
+    }
+
+    /// What was built of a job, if its newest end says so.
+    pub(crate) async fn built(&self, job: &JobKey) -> Result<Option<proto::Built>, bus::Error> {
+        let record = retried(|| self.seen(job)).await?.record.value;
+        Ok(record.and_then(|record| match record.outcome() {
+            Some(Outcome::Built(built)) => Some(built.clone()),
+            _ => None,
+        }))
+    }
+
+    /// The newest record of a job.
+    pub(crate) async fn record(&self, job: &JobKey) -> Result<Option<Record>, bus::Error> {
+        Ok(retried(|| self.seen(job)).await?.record.value)
+    }
+}
+
+/// A record that this version cannot read is as good as none, and never a pass.
+pub(crate) fn readable<T>(entry: Result<Entry<T>, bus::Error>) -> Result<Entry<T>, bus::Error> {
+    match entry {
+        Err(error @ bus::Error::Undecodable { .. }) => {
+            tracing::warn!("counted as missing: {error}");
+            Ok(Entry::none())
+        }
+        entry => entry,
+    }
+}
+
+/// Asked for by this run, and ended in a way that asking again would not change.
+fn answered(seen: &Seen, run: RunId) -> bool {
+    let (Some(request), Some(record)) = (&seen.request.value, &seen.record.value) else {
+        return false;
+    };
+    let wished = request.wanted_by.contains_key(&run);
+    let decided = record.outcome().is_some_and(Outcome::decided);
+    wished && decided && request.incarnation == record.incarnation
+}
+
+fn by(seen: &Seen) -> Option<(proto::Incarnation, WorkerName)> {
+    let record = seen.record.value.as_ref()?;
+    let State::Finished(finished) = &record.state else { return None };
+    Some((record.incarnation, finished.worker.clone()?))
+}
+
+/// Another worker that would take the host.
+fn could(worker: &Presence, required: &Required, not: &WorkerName) -> bool {
+    worker.worker != *not && !worker.draining && worker.classes.contains(&required.class)
+}
+
+fn result(record: &Record, finished: &Finished, required: &Required) -> HostResult {
+    let outcome = &finished.outcome;
+    let failure = outcome.failure();
+    let attempts = record.attempts_used(record.incarnation);
+    let mut result = nothing(outcome.standing().into(), outcome.name(), required);
+    result.leaf = failure.and_then(|failure| failure.drv.clone());
+    result.message = failure.map(|failure| failure.message.clone());
+    result.attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+    result.build_ms = finished.build_ms;
+    if let Outcome::Built(built) = outcome {
+        result.drv_path = Some(built.drv_path.clone());
+        result.out_path = Some(built.out_path.clone());
+        result.reused = built.reused;
+    }
+    result
+}
+
+fn nothing(standing: HostStanding, outcome: &str, required: &Required) -> HostResult {
+    HostResult {
+        standing,
+        outcome: outcome.to_owned(),
+        drv_path: None,
+        out_path: None,
+        leaf: None,
+        message: None,
+        attempts: 0,
+        build_ms: 0,
+        reused: false,
+        flaky: false,
+        pre_existing: false,
+        advisory: required.advisory,
+    }
+}
+
+fn said(label: &str, result: &HostResult) -> String {
+    let reused = if result.reused { " (reused)" } else { "" };
+    let why = result.message.as_deref().map_or(String::new(), |message| format!(": {message}"));
+    format!("{label}: {}{reused}{why}", result.outcome)
+}

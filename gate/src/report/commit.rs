@@ -1,0 +1,61 @@
+//! The message of an update's commit: which inputs changed, as the lock files say.
+
+use super::units::date;
+use crate::lock::{Change, InputChange, Locked, changes};
+
+/// Inputs that are listed; a flake with more has its lock file to read.
+const INPUTS_MAX: usize = 100;
+
+/// The message. Names of inputs are shown without control characters.
+pub(crate) fn message(old: &str, new: &str) -> String {
+    let mut message = "flake.lock: update\n".to_owned();
+    let changed = changes(old, new).unwrap_or_default();
+    if !changed.is_empty() {
+        message.push('\n');
+    }
+    for change in changed.iter().take(INPUTS_MAX) {
+        message.push_str(&telemetry::plain(&line(change)));
+        message.push('\n');
+    }
+    if changed.len() > INPUTS_MAX {
+        message.push_str(&format!("and {} more\n", changed.len() - INPUTS_MAX));
+    }
+    message
+}
+
+fn line(InputChange { path, change, .. }: &InputChange) -> String {
+    match change {
+        Change::Updated { old, new, .. } => format!("{path}: {} → {}", locked(old), locked(new)),
+        Change::Added(new) => format!("{path}: added, {}", locked(new)),
+        Change::Removed(_) => format!("{path}: removed"),
+    }
+}
+
+fn locked(locked: &Locked) -> String {
+    let day = locked.modified.map_or_else(String::new, |seconds| format!(" ({})", date(seconds)));
+    format!("{}{day}", locked.short())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lock(rev: char) -> String {
+        let rev = rev.to_string().repeat(40);
+        format!(
+            r#"{{"version": 7, "root": "root", "nodes": {{
+                "root": {{"inputs": {{"nixpkgs": "n"}}}},
+                "n": {{"locked": {{"type": "github", "owner": "o", "repo": "r", "rev": "{rev}",
+                    "narHash": "sha256-{rev}", "lastModified": 1767225600}}}}}}}}"#
+        )
+    }
+
+    #[test]
+    fn the_message_names_what_changed() {
+        let told = message(&lock('a'), &lock('b'));
+        let expected = "flake.lock: update\n\n\
+                        nixpkgs: aaaaaaaaaaaa (2026-01-01) → bbbbbbbbbbbb (2026-01-01)\n";
+        assert_eq!(told, expected);
+        assert_eq!(message("", "no json"), "flake.lock: update\n");
+    }
+}

@@ -1,0 +1,230 @@
+//! Saying on the forge why a candidate is not landed: one pull request, found again and never
+//! doubled, with labels, one comment, and the whole log of each host that failed.
+
+use std::collections::BTreeMap;
+
+use bus::retried;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use proto::{
+    JobKey, Outcome, Record,
+    gate::{GateRun, HostStanding, Made, Refused},
+};
+
+use super::{Ground, StepError};
+use crate::{
+    forge::{
+        Attached, CommentId, Forge as _, LabelId, Marked, NewLabel, NewPull, Opened, Pull, PullEdit,
+    },
+    plan::Event,
+    report::{self, Detail, Facts, attachment, body, comment, labels, status::Status},
+};
+
+/// Records and logs read at once.
+const READS_AT_ONCE: usize = 16;
+/// Whole logs that are attached: beyond this, nobody opens them one by one.
+const LOGS_MAX: usize = 50;
+/// What browsers and forges call a gzip file.
+const GZIP: &str = "application/gzip";
+
+impl Ground<'_> {
+    pub(super) async fn explain(
+        &self,
+        run: &GateRun,
+        refused: &Refused,
+    ) -> Result<Event, StepError> {
+        let me = self.forge.me().await?;
+        let site = self.site(Some(&me));
+        let (mut details, epochs) = self.details(refused).await?;
+        let logs = self.attachable(refused, &mut details).await?;
+        let facts = Facts { run, details: &details, site: &site, now: bus::clock::now() };
+        self.lease.fresh().await;
+        let labels = self.labels(refused).await?;
+        let (title, body) = (body::title(&facts, refused), body::body(&facts, refused));
+        let pull = self.pull(run, refused, &title, &body).await?;
+        self.forge.add_labels(pull.number, &labels).await?;
+        let (marker, text) = (comment::marker(run.id), comment::comment(&facts, refused));
+        let marked = Marked { author: &me, marker: &marker, body: &text };
+        let at = self.forge.ensure_comment(pull.number, marked).await?;
+        for label in logs {
+            let Some((job, epoch)) = epochs.get(&label) else { continue };
+            self.lease.fresh().await;
+            self.attach(at, &label, job, *epoch, &site).await?;
+        }
+        self.mark(&refused.candidate.revision, Status::refused(&facts, refused)).await;
+        Ok(Event::Explained { pull: pull.number.0 })
+    }
+
+    async fn labels(&self, refused: &Refused) -> Result<Vec<LabelId>, StepError> {
+        let wanted = labels::labels(refused, self.config.rules.policy);
+        let wanted: Vec<NewLabel<'_>> = wanted
+            .iter()
+            .map(|it| NewLabel { name: it.name, color: it.color, description: it.description })
+            .collect();
+        Ok(self.forge.ensure_labels(&wanted).await?)
+    }
+
+    async fn pull(
+        &self,
+        run: &GateRun,
+        refused: &Refused,
+        title: &str,
+        body: &str,
+    ) -> Result<Pull, StepError> {
+        let (base, head) = (run.base.as_str(), refused.candidate.branch.as_str());
+        match self.forge.create_pull(NewPull { base, head, title, body, labels: &[] }).await? {
+            Opened::Created(pull) => Ok(pull),
+            Opened::Exists(pull) => {
+                // A person's own words stay.
+                if refused.candidate.made != Made::Others {
+                    let edit = PullEdit { title: Some(title), body: Some(body) };
+                    self.forge.edit_pull(pull.number, edit).await?;
+                }
+                Ok(pull)
+            }
+        }
+    }
+
+    /// What the records say of the hosts beyond their results, and which attempt has the log of
+    /// each. A record that is of another asking by now is left out.
+    async fn details(&self, refused: &Refused) -> Result<(Details, Epochs), StepError> {
+        let (mut details, mut epochs) = (BTreeMap::new(), BTreeMap::new());
+        let Some(tested) = refused.why.tested() else { return Ok((details, epochs)) };
+        let pool = self.pool();
+        let reads = tested.trial.required.iter().map(|(label, required)| {
+            let pool = &pool;
+            async move { Ok::<_, StepError>((label, required, pool.record(&required.job).await?)) }
+        });
+        let found: Vec<_> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+        for (label, required, record) in found {
+            let Some(record) = record else { continue };
+            let result = tested.results.get(label);
+            if record.outcome().map(Outcome::name) != result.map(|it| it.outcome.as_str()) {
+                continue;
+            }
+            epochs.insert(label.clone(), (required.job.clone(), record.epoch));
+            details.insert(label.clone(), detail(&record));
+        }
+        Ok((details, epochs))
+    }
+
+    /// The hosts whose logs the forge takes. Their names are noted before anything is written, so
+    /// that the text is the same each time.
+    async fn attachable(
+        &self,
+        refused: &Refused,
+        details: &mut Details,
+    ) -> Result<Vec<String>, StepError> {
+        let rules = self.forge.attachment_rules().await?;
+        let results = refused.why.tested().map(|tested| tested.results.iter());
+        let failed = results.into_iter().flatten();
+        let failed = failed.filter(|(_, result)| result.standing == HostStanding::Failed);
+        let mut logs = Vec::new();
+        for (label, _) in failed.take(LOGS_MAX) {
+            let name = attachment::file_name(label);
+            let Some(detail) = details.get_mut(label) else { continue };
+            if rules.allows(&name, GZIP) {
+                detail.attachment = Some(name);
+                logs.push(label.clone());
+            }
+        }
+        Ok(logs)
+    }
+
+    async fn attach(
+        &self,
+        at: CommentId,
+        label: &str,
+        job: &JobKey,
+        epoch: proto::Epoch,
+        site: &report::Site,
+    ) -> Result<(), StepError> {
+        let name = attachment::file_name(label);
+        if self.forge.attachments(at).await?.contains(&name) {
+            return Ok(());
+        }
+        let lines = self.log(job, epoch).await?;
+        let file = attachment::attachment(label, lines.iter().map(String::as_str), &site.scrub);
+        match self.forge.ensure_attachment(at, &file.name, Bytes::from(file.bytes)).await? {
+            Attached::Done => {}
+            Attached::TooLarge { message } | Attached::TypeRefused { message } => {
+                self.console.say(&format!("the log of {label} was not attached: {message}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is kept of the log of one attempt: of a long one the end.
+    async fn log(&self, job: &JobKey, epoch: proto::Epoch) -> Result<Vec<String>, StepError> {
+        let (mut lines, mut bytes, mut sequence) = (std::collections::VecDeque::new(), 0, 0);
+        let (mut next, mut cut) = (0, false);
+        loop {
+            let read = || self.bus.next_log(job, Some(epoch), sequence);
+            let stored = match retried(read).await {
+                Ok(Some(stored)) => stored,
+                Ok(None) => break,
+                Err(bus::Error::Undecodable { revision, .. }) => {
+                    lines.push_back("[… a part of the log cannot be read …]".to_owned());
+                    sequence = revision + 1;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            sequence = stored.sequence + 1;
+            let lost = stored.chunk.seq.saturating_sub(next) + stored.chunk.dropped;
+            if lost > 0 {
+                lines.push_back(format!("[… {lost} parts of the log are not kept …]"));
+            }
+            next = stored.chunk.seq + 1;
+            for line in stored.chunk.lines {
+                bytes += line.text.len() + 1;
+                lines.push_back(line.labelled());
+            }
+            while bytes > attachment::LOG_BYTES_MAX {
+                let Some(line) = lines.pop_front() else { break };
+                bytes = bytes.saturating_sub(line.len() + 1);
+                cut = true;
+            }
+        }
+        if cut {
+            lines.push_front("[… the beginning of the log is left out …]".to_owned());
+        }
+        Ok(lines.into())
+    }
+
+    /// What is known of the hosts, for a report that can do without.
+    pub(crate) async fn known(&self, refused: &Refused) -> Details {
+        match self.details(refused).await {
+            Ok((details, _)) => details,
+            Err(error) => {
+                tracing::info!("reported without details: {error}");
+                Details::new()
+            }
+        }
+    }
+
+    /// What the config says, for reports.
+    pub(crate) fn site(&self, me: Option<&str>) -> report::Site {
+        self.config.site(me, Some(self.forge.token()))
+    }
+}
+
+pub(crate) type Details = BTreeMap<String, Detail>;
+type Epochs = BTreeMap<String, (JobKey, proto::Epoch)>;
+
+fn detail(record: &Record) -> Detail {
+    let outcome = record.outcome();
+    let closure = match outcome {
+        Some(Outcome::Built(built)) => built
+            .diff
+            .as_ref()
+            .map(|diff| report::ClosureDiff { text: diff.lines.join("\n"), bytes: diff.bytes }),
+        _ => None,
+    };
+    Detail {
+        failure: outcome.and_then(Outcome::failure).cloned(),
+        workers: record.attempts.iter().map(|attempt| attempt.worker.clone()).collect(),
+        closure,
+        attachment: None,
+    }
+}

@@ -1,0 +1,87 @@
+//! What commands print of gate runs: how one ended, what one would do, and where all stand. Pure.
+
+use std::collections::BTreeMap;
+
+use proto::gate::{GateRun, Holder, Required, Stage};
+use serde_json::{Value, json};
+
+use crate::report::{self, Detail, Facts, Site};
+
+/// A run and who is at it.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) run: GateRun,
+    pub(crate) holder: Option<Holder>,
+}
+
+/// What became of a run, or where it stands.
+pub(crate) fn ended(
+    run: &GateRun,
+    details: &BTreeMap<String, Detail>,
+    site: &Site,
+    json: bool,
+) -> String {
+    let facts = Facts { run, details, site, now: bus::clock::now() };
+    match json {
+        true => report::json::json(&facts),
+        false => report::terminal::text(&facts),
+    }
+}
+
+/// What a run would do, as far as it went without changing anything.
+pub(crate) fn plan(run: &GateRun, site: &Site) -> String {
+    let Stage::Test(trial) = &run.stage else { return ended(run, &BTreeMap::new(), site, false) };
+    let candidate = &trial.candidate;
+    let count = trial.required.len();
+    let mut text = format!("would push {} as {}\n", candidate.revision, candidate.branch);
+    text.push_str(&format!("would have {count} hosts built:\n"));
+    for (label, required) in &trial.required {
+        text.push_str(&format!("  {label} ({})\n", required.class));
+    }
+    for label in &trial.excluded {
+        text.push_str(&format!("  {label}: excluded\n"));
+    }
+    text.push_str(&format!("would then move {} from {}\n", run.base, candidate.base));
+    text
+}
+
+/// The same as `gate run --json` prints a run, with `required`: the class of each host by label.
+pub(crate) fn plan_json(run: &GateRun, site: &Site) -> String {
+    let mut object = object(run, site);
+    if let Stage::Test(trial) = &run.stage {
+        let class = |(label, it): (&String, &Required)| (label.clone(), json!(it.class));
+        object["required"] = Value::Object(trial.required.iter().map(class).collect());
+    }
+    object.to_string() + "\n"
+}
+
+/// The newest run of each branch: a headline each, and who is at it.
+pub(crate) fn standings(standings: &[Standing], site: &Site) -> String {
+    if standings.is_empty() {
+        return "no gate runs\n".to_owned();
+    }
+    let mut text = String::new();
+    for Standing { run, holder } in standings {
+        let told = ended(run, &BTreeMap::new(), site, false);
+        text.push_str(&format!("{} of {}: {}", run.base, run.repo, told));
+        if let Some(holder) = holder {
+            text.push_str(&format!("  held by {} ({})\n", holder.place, holder.by));
+        }
+    }
+    text
+}
+
+/// The same as one array: objects as `gate run --json` prints them, with `holder`.
+pub(crate) fn standings_json(standings: &[Standing], site: &Site) -> String {
+    let objects = standings.iter().map(|Standing { run, holder }| {
+        let mut object = object(run, site);
+        object["holder"] = json!(holder);
+        object
+    });
+    Value::Array(objects.collect()).to_string() + "\n"
+}
+
+fn object(run: &GateRun, site: &Site) -> Value {
+    let told = ended(run, &BTreeMap::new(), site, true);
+    serde_json::from_str(&told).expect("our own JSON")
+}

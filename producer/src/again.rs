@@ -1,0 +1,50 @@
+//! Asking for one job again, under a run of its own, so that who asked is on record.
+
+use bus::{Bus, ask_of};
+use proto::{Class, JobKey, Priority, Record, RunId, RunRecord, V1, request::Ask};
+use uuid::Uuid;
+
+use crate::{error::Error, outage::retried};
+
+/// Asks anew for a job that somebody asked for before; a known failure is no answer. `class` is
+/// what it needs if its request is gone.
+pub(crate) async fn ask_for(
+    bus: &Bus,
+    job: &JobKey,
+    class: Option<Class>,
+) -> Result<RunRecord, Error> {
+    let key = job.to_string();
+    let request = retried(|| async { bus.requests().get(&key).await }).await?.value;
+    let class = request.as_ref().map(|request| request.class.clone()).or(class);
+    let class = class.ok_or_else(|| Error::UnknownJob(job.clone()))?;
+    let overrides = match request {
+        Some(request) => request.overrides,
+        // Its request is forgotten; what it was built with is in its record.
+        None => {
+            let record = retried(|| async { bus.results().get(&key).await }).await?.value;
+            record.as_ref().and_then(Record::overrides).cloned().unwrap_or_default()
+        }
+    };
+    if !job.revision.names(&overrides) {
+        return Err(Error::UnknownJob(job.clone()));
+    }
+    let run = RunRecord {
+        v: V1,
+        run: RunId(Uuid::now_v7()),
+        by: bus.identity().clone(),
+        at: bus::clock::now(),
+        repo: job.repo.clone(),
+        revision: job.revision.clone(),
+        git_ref: None,
+        overrides,
+        hosts: [(job.host.clone(), class.clone())].into(),
+        excluded: Vec::new(),
+        priority: Priority::Normal,
+        force: false,
+    };
+    retried(|| bus.record_run(&run)).await?;
+    let ask = Ask { retry: true, ..ask_of(&run, &class) };
+    let asked = retried(|| bus.ask(job, &ask)).await?;
+    tracing::info!(%job, ?asked, "asked again");
+    Ok(run)
+}
