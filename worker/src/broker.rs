@@ -52,6 +52,19 @@ pub enum BrokerError {
         /// Why.
         source: std::io::Error,
     },
+    /// It ended before it listened.
+    #[error(
+        "start {program}: it ended at once: {said}; \
+         install nats-server or name it by --nats-server, or see {log}"
+    )]
+    Ended {
+        /// Which program.
+        program: PathBuf,
+        /// Its last words.
+        said: String,
+        /// All that it said.
+        log: PathBuf,
+    },
     /// It did not come up.
     #[error("start the broker: it did not listen within {} s; see {log}", START_WAIT.as_secs())]
     NotUp {
@@ -98,7 +111,7 @@ impl Broker {
         std::fs::remove_file(&url_file).ok();
         let mut process = Process { config: config.clone(), supervisor: supervisor.clone() };
         let mut running = process.spawn()?;
-        let url = running.listening(dir).await?;
+        let url = running.listening(config).await?;
         // From now on it keeps the port it has chosen.
         process.config.port = url.rsplit(':').next().and_then(|it| it.parse().ok()).unwrap_or(0);
         std::fs::write(&url_file, format!("{url}\n")).map_err(write_error(&url_file))?;
@@ -225,8 +238,8 @@ fn remove_ports_files(dir: &Path) {
 
 impl Running {
     /// Waits until it has told its port, and gives the URL.
-    async fn listening(&mut self, dir: &Path) -> Result<String, BrokerError> {
-        let not_up = || BrokerError::NotUp { log: log_file(dir) };
+    async fn listening(&mut self, config: &BrokerConfig) -> Result<String, BrokerError> {
+        let dir = &config.data_dir;
         let give_up = Instant::now() + START_WAIT;
         while Instant::now() < give_up {
             if let Some(url) = ports_files(dir).iter().find_map(|path| told_url(path)) {
@@ -234,10 +247,11 @@ impl Running {
             }
             // There is no event to wait for but its end.
             if timeout(Duration::from_millis(20), self.child.wait()).await.is_ok() {
-                return Err(not_up());
+                let (program, log) = (config.program.clone(), log_file(dir));
+                return Err(BrokerError::Ended { program, said: last_words(&log), log });
             }
         }
-        Err(not_up())
+        Err(BrokerError::NotUp { log: log_file(dir) })
     }
 
     async fn stop(mut self) {
@@ -246,6 +260,13 @@ impl Running {
             warn!("the private broker does not end");
         }
     }
+}
+
+/// The last line of a log, also of the supervisor that could not start the program.
+fn last_words(log: &Path) -> String {
+    let log = std::fs::read(log).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    log.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("nothing").to_owned()
 }
 
 /// `{"nats":["nats://127.0.0.1:4222"]}`, possibly half-written.

@@ -1,6 +1,6 @@
 //! A machine without room takes no new jobs, says why, and goes on by itself.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use tests::{Flake, Pool, SmallDisk, WorkerOptions, eventually, flake::system_name};
 
@@ -79,8 +79,8 @@ fn running_builds_go_on_while_no_new_one_is_taken() {
     worker.wait_for_log("taking no new jobs", DEADLINE);
     pool.store.release("h01");
     all_built(pool.producer(&["watch", &first, "--timeout", "60s", "--json"]), 1);
-    std::thread::sleep(Duration::from_secs(1));
-    let status = pool.producer(&["status", &second, "--json"]).json();
+    let watch = ["watch", &second, "--timeout", "1s", "--json"];
+    let status = pool.producer(&watch).expect_code(3).json();
     assert_eq!(host(&status, "h02")["state"], "queued");
 
     fs::remove_file(disk.path().join("big")).expect("it is there");

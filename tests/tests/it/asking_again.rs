@@ -15,16 +15,20 @@ fn the_same_revision_again_builds_nothing_and_is_quick() {
     let _worker = pool.worker("w1");
     all_built(pool.submit(&ALL), 16);
 
-    let start = Instant::now();
-    let answer = all_built(pool.submit(&ALL), 16);
-    let took = start.elapsed();
-
-    for host in hosts(&answer) {
-        assert_eq!(host["reused"], true, "{host:#}");
-        assert_eq!(pool.store.builds_begun(&system_name(&text(&host["host"]))), 1);
-    }
-    // Two seconds on an idle machine; other tests run beside this one.
-    assert!(took < Duration::from_secs(6), "took {took:?}");
+    let again = || {
+        let start = Instant::now();
+        let answer = all_built(pool.submit(&ALL), 16);
+        let took = start.elapsed();
+        for host in hosts(&answer) {
+            assert_eq!(host["reused"], true, "{host:#}");
+            assert_eq!(pool.store.builds_begun(&system_name(&text(&host["host"]))), 1);
+        }
+        took
+    };
+    // Two seconds on a machine of one's own; so much longer as others want its processors too.
+    let tries: Vec<Duration> = (0..3).map(|_| again()).collect();
+    let limit = Duration::from_secs(2).mul_f64(rivals().max(1.0));
+    assert!(tries.iter().any(|took| *took < limit), "took {tries:?}, not {limit:?}");
 }
 
 #[test]
@@ -111,4 +115,12 @@ fn a_submit_killed_at_any_moment_is_completed_by_the_next() {
             assert_eq!(pool.store.builds_begun(&system_name(&format!("h{name:02}"))), 1);
         }
     }
+}
+
+/// How many want each processor, over the last minute.
+fn rivals() -> f64 {
+    let load = std::fs::read_to_string("/proc/loadavg").expect("a system with /proc");
+    let load: f64 = load.split(' ').next().and_then(|it| it.parse().ok()).expect("a number");
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    load / f64::from(u32::try_from(processors).expect("some"))
 }

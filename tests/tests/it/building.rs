@@ -118,6 +118,47 @@ fn a_broken_flake_is_a_clear_error_of_submit() {
 }
 
 #[test]
+fn a_broken_flake_is_the_outcome_of_hosts_that_were_named() {
+    let pool = Pool::start();
+    let broken = "{ outputs = _: { nixosConfigurations = { a";
+    let rev = pool.repo.commit("master", &[("flake.nix", broken)]);
+    let _worker = pool.worker("w1");
+
+    let output = pool.submit(&["h01", "h02", "--rev", &rev, "--wait", "--json"]).expect_code(1);
+
+    let answer = output.json();
+    for name in ["h01", "h02"] {
+        let failed = host(&answer, name);
+        assert_eq!(failed["outcome"], "eval-failed", "{failed:#}");
+        assert!(text(&failed["failure"]["message"]).contains("syntax error"), "{failed:#}");
+    }
+    assert_eq!(pool.result(&rev, "h01").expect("a result")["epoch"], 1);
+}
+
+#[test]
+fn hosts_that_are_named_at_a_commit_need_neither_nix_nor_git() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1));
+    // The wrapper of the harness, and nothing else.
+    let bare = tests::scratch();
+    let program = tests::process::find("setpriv");
+    std::os::unix::fs::symlink(program, bare.path().join("setpriv")).expect("a link");
+    let submit = |args: &[&str]| {
+        let mut producer = pool.client("producer");
+        producer.env("PATH", bare.path()).args(["submit", "--repo", "homelab"]).args(args);
+        tests::process::run(&mut producer, crate::DEADLINE)
+    };
+
+    submit(&["h01", "--rev", &rev]).expect_code(0);
+
+    assert_eq!(pool.messages("NBP_JOBS"), 1);
+    let without_git = submit(&["h01", "--ref", "master"]).expect_code(3);
+    assert!(without_git.stderr.contains("git cannot be started"), "{without_git}");
+    let without_nix = submit(&["--all", "--rev", &rev]).expect_code(3);
+    assert!(without_nix.stderr.contains("nix cannot be started"), "{without_nix}");
+}
+
+#[test]
 fn two_workers_share_the_work_of_one_run() {
     let pool = Pool::start();
     let second = tests::NixStore::new();

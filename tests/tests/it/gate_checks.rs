@@ -32,12 +32,35 @@ fn an_unknown_revision_an_empty_set_and_an_unknown_run_are_never_a_pass() {
     let pool = Pool::start();
     let verdict = pool.gate_check(&["--rev", NOWHERE, "--hosts", "h01"]).expect_code(3).json();
     assert_eq!(verdict["verdict"], "undecided");
-    let empty = pool.gate_check(&["--rev", NOWHERE, "--hosts", ""]);
-    assert!(matches!(empty.code, Some(2 | 3)), "{empty}");
+    // Each is a question that cannot be meant: no host, no run, no commit.
+    for empty in [&["--hosts", ""][..], &["--hosts", ","], &["--hosts"], &[]] {
+        let output = pool.gate_check(&[&["--rev", NOWHERE], empty].concat()).expect_code(2);
+        assert_eq!(output.stdout, "", "{output}");
+    }
     let unknown = "0190f0d4-0000-7000-8000-000000000001";
-    let run = pool.gate_check(&["--rev", NOWHERE, "--run", unknown]);
-    assert!(matches!(run.code, Some(2 | 3)), "{run}");
+    let run = pool.gate_check(&["--rev", NOWHERE, "--run", unknown]).expect_code(2);
+    assert!(run.stderr.contains(unknown), "{run}");
     pool.gate_check(&["--rev", "HEAD", "--hosts", "h01"]).expect_code(2);
+}
+
+#[test]
+fn a_run_that_records_no_host_or_another_commit_is_never_a_pass() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1));
+    let _worker = pool.worker("w1");
+    let answer = all_built(pool.submit(&["h01", "--rev", &rev, "--wait", "--json"]), 1);
+    let run = text(&answer["run"]);
+    let key = format!("local.{run}");
+    let mut record = pool.bucket("nbp-runs").remove(&key).expect("the run");
+    pool.gate_check(&["--rev", &rev, "--run", &run]).expect_code(0);
+    pool.gate_check(&["--rev", NOWHERE, "--run", &run]).expect_code(2);
+
+    // No submit writes such a run; somebody else might.
+    record["hosts"] = serde_json::json!({});
+    pool.publish(&format!("$KV.nbp-runs.{key}"), record.to_string().as_bytes());
+
+    let verdict = pool.gate_check(&["--rev", &rev, "--run", &run]).expect_code(3).json();
+    assert_eq!((text(&verdict["verdict"]), &verdict["expected"]), ("undecided".into(), &0.into()));
 }
 
 #[test]

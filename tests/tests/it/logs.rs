@@ -50,6 +50,37 @@ fn following_joins_history_and_live_without_gap_or_repeat() {
 }
 
 #[test]
+fn the_log_of_each_attempt_is_kept_apart_and_found_by_its_number() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1).failing("h01"));
+    let _worker = pool.worker("w1");
+    let submit = ["h01", "--rev", &rev, "--wait", "--force"];
+    for _ in 0..2 {
+        pool.submit(&submit).expect_code(1);
+    }
+    let job = format!("homelab.{rev}.h01");
+    let log = |attempt: &[&str]| {
+        eventually("the last words in the log", DEADLINE, || {
+            let logs = pool.producer(&[&["logs", &job, "--json"], attempt].concat());
+            let logs = logs.expect_code(0).stdout;
+            logs.contains(LAST_WORDS).then_some(logs)
+        })
+    };
+    let epochs = |log: &str| {
+        let line = |line: &str| -> serde_json::Value { serde_json::from_str(line).expect("JSON") };
+        let epochs = log.lines().map(|it| line(it)["epoch"].as_u64().expect("an epoch"));
+        epochs.collect::<std::collections::BTreeSet<_>>()
+    };
+
+    assert_eq!(epochs(&log(&["--attempt", "1"])), [1].into());
+    assert_eq!(epochs(&log(&["--attempt", "2"])), [2].into());
+    assert_eq!(epochs(&log(&[])), [2].into(), "the newest by default");
+    let missing = pool.producer(&["logs", &job, "--attempt", "3"]).expect_code(2);
+    assert!(missing.stderr.contains("2 attempts have a kept log"), "{missing}");
+    pool.producer(&["logs", &job, "--attempt", "0"]).expect_code(2);
+}
+
+#[test]
 fn control_sequences_do_not_reach_the_terminal() {
     let pool = Pool::start();
     let toplevel = "derivation { name = \"paints\"; system = \"x86_64-linux\"; \

@@ -34,12 +34,17 @@ impl Alone {
 
     /// Starts it; each life has a log of its own, by name.
     fn start(&self, life: &str) -> Spawned {
+        let mut worker = self.worker();
+        worker.arg("--nats-server").arg(find("nats-server"));
+        Spawned::start(life, &mut worker, self.dir.path())
+    }
+
+    fn worker(&self) -> std::process::Command {
         let mut worker = command(binary("worker"));
         worker.envs(self.store.env()).arg("standalone");
         worker.arg("--config").arg(self.dir.path().join("worker.toml"));
-        worker.arg("--data-dir").arg(self.dir.path().join("data"));
-        worker.args(["--port", "0", "--nats-server"]).arg(find("nats-server"));
-        Spawned::start(life, &mut worker, self.dir.path())
+        worker.arg("--data-dir").arg(self.dir.path().join("data")).args(["--port", "0"]);
+        worker
     }
 
     fn producer(&self, args: &[&str]) -> tests::Output {
@@ -82,6 +87,45 @@ fn a_standalone_worker_brings_its_own_broker_and_takes_it_along() {
 }
 
 #[test]
+fn a_standalone_worker_finds_its_broker_on_the_path_or_says_what_is_missing() {
+    let alone = Alone::new();
+    // Whatever the machine has, here it is another name.
+    let bin = scratch();
+    let link = bin.path().join("my-nats");
+    std::os::unix::fs::symlink(find("nats-server"), &link).expect("a link");
+    let inherited = std::env::var_os("PATH").expect("a PATH");
+    let dirs = std::iter::once(bin.path().to_owned()).chain(std::env::split_paths(&inherited));
+    let path = std::env::join_paths(dirs).expect("plain names");
+    let start = |life: &str, program: &str| {
+        let mut worker = alone.worker();
+        worker.env("PATH", &path).args(["--nats-server", program]);
+        Spawned::start(life, &mut worker, alone.dir.path())
+    };
+
+    let mut missing = start("missing", "no-such-nats");
+    assert_eq!(missing.wait(DEADLINE).code(), Some(2), "{}", missing.log());
+    let told = missing.log();
+    for words in ["no-such-nats", "No such file", "install nats-server or name it by --nats-server"]
+    {
+        assert!(told.contains(words), "{told}");
+    }
+    let mut found = start("found", "my-nats");
+    found.wait_for_log("ready for jobs", DEADLINE);
+    found.sigterm();
+    assert!(found.wait(DEADLINE).success(), "{}", found.log());
+
+    // Without the option it is `nats-server`.
+    fs::rename(&link, bin.path().join("nats-server")).expect("a rename");
+    let mut worker = alone.worker();
+    worker.env("PATH", &path);
+    let mut plain = Spawned::start("plain", &mut worker, alone.dir.path());
+    plain.wait_for_log("ready for jobs", DEADLINE);
+    plain.sigterm();
+    assert!(plain.wait(DEADLINE).success(), "{}", plain.log());
+    eventually("no process left", DEADLINE, || alone.processes().is_empty().then_some(()));
+}
+
+#[test]
 fn a_standalone_worker_takes_up_at_once_what_its_former_life_left() {
     let alone = Alone::new();
     let rev = alone.repo.commit("master", &Flake::hosts(1).held("h01").files());
@@ -92,6 +136,7 @@ fn a_standalone_worker_takes_up_at_once_what_its_former_life_left() {
     alone.store.wait_for_build(&system_name("h01"), DEADLINE);
     worker.sigkill();
     eventually("no builder left", DEADLINE, || alone.store.builders().is_empty().then_some(()));
+    eventually("no broker left", DEADLINE, || alone.processes().is_empty().then_some(()));
 
     let worker = alone.start("second");
     worker.wait_for_log("ready for jobs", DEADLINE);
