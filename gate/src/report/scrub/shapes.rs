@@ -276,8 +276,9 @@ fn private_keys(text: &str, found: &mut Found) {
 /// Longest key that a missing end is looked for behind: RSA of 16384 bits, in base64, indented.
 const KEY_BYTES_MAX: usize = 32 * 1024;
 
+/// A line of a key, with or without the name of what said it (`nginx-1.27> `) before it.
 fn key_line(line: &str) -> bool {
-    let line = line.trim();
+    let line = line.rsplit_once("> ").map_or(line, |(_, said)| said).trim();
     line.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
 }
 

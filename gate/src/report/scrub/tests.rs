@@ -93,6 +93,8 @@ fn private_keys_go_with_all_their_lines() {
     shape(&format!("x> {BEGIN}\nx> Abc1\nx> {END}\nb"), "x> {}\nb");
     shape(&format!("a\n{BEGIN}\nAbc1\n+/=\nthe log goes on"), "a\n{}the log goes on");
     shape(&format!("a line\nAbc1\n+/=\n{END}\nb"), "a line\n{}\nb");
+    shape(&format!("x> {BEGIN}\nx> Abc1\nx> +/=\nx> a line"), "x> {}x> a line");
+    shape(&format!("x> a line\nx> Abc1\nx> +/=\nx> {END}\nx> b"), "x> a line\n{}\nx> b");
     shape(&format!("{BEGIN}\n{BEGIN}\nAbc1\n{END}"), "{}");
     shape("-----BEGIN PGP PRIVATE KEY BLOCK-----\nA\n", "{}");
     stays("-----BEGIN CERTIFICATE-----\nAbc1\n-----END CERTIFICATE-----");
