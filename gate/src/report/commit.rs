@@ -1,12 +1,13 @@
 //! The message of an update's commit: which inputs changed, as the lock files say.
 
-use super::units::date;
+use super::{foreign::NAME_CHARS_MAX, units::date, words::bare_up_to};
 use crate::lock::{Change, InputChange, Locked, changes};
 
 /// Inputs that are listed; a flake with more has its lock file to read.
 const INPUTS_MAX: usize = 100;
 
-/// The message. Names of inputs are shown without control characters.
+/// The message. Names of inputs of inputs are other people's, and a forge that finds `closes #1` in
+/// a landed commit does so: of a name only harmless characters are shown.
 pub(crate) fn message(old: &str, new: &str) -> String {
     let mut message = "flake.lock: update\n".to_owned();
     let changed = changes(old, new).unwrap_or_default();
@@ -14,7 +15,7 @@ pub(crate) fn message(old: &str, new: &str) -> String {
         message.push('\n');
     }
     for change in changed.iter().take(INPUTS_MAX) {
-        message.push_str(&telemetry::plain(&line(change)));
+        message.push_str(&line(change));
         message.push('\n');
     }
     if changed.len() > INPUTS_MAX {
@@ -24,6 +25,7 @@ pub(crate) fn message(old: &str, new: &str) -> String {
 }
 
 fn line(InputChange { path, change, .. }: &InputChange) -> String {
+    let path = bare_up_to(path, NAME_CHARS_MAX);
     match change {
         Change::Updated { old, new, .. } => format!("{path}: {} → {}", locked(old), locked(new)),
         Change::Added(new) => format!("{path}: added, {}", locked(new)),
@@ -41,10 +43,14 @@ mod tests {
     use super::*;
 
     fn lock(rev: char) -> String {
+        named("nixpkgs", rev)
+    }
+
+    fn named(input: &str, rev: char) -> String {
         let rev = rev.to_string().repeat(40);
         format!(
             r#"{{"version": 7, "root": "root", "nodes": {{
-                "root": {{"inputs": {{"nixpkgs": "n"}}}},
+                "root": {{"inputs": {{"{input}": "n"}}}},
                 "n": {{"locked": {{"type": "github", "owner": "o", "repo": "r", "rev": "{rev}",
                     "narHash": "sha256-{rev}", "lastModified": 1767225600}}}}}}}}"#
         )
@@ -57,5 +63,14 @@ mod tests {
                         nixpkgs: aaaaaaaaaaaa (2026-01-01) → bbbbbbbbbbbb (2026-01-01)\n";
         assert_eq!(told, expected);
         assert_eq!(message("", "no json"), "flake.lock: update\n");
+    }
+
+    #[test]
+    fn a_name_means_nothing_to_a_forge() {
+        let input = r"x\n\ncloses #1 @admin \u202e<!--";
+        let told = message(&named(input, 'a'), &named(input, 'b'));
+        assert!(told.starts_with("flake.lock: update\n\nx??closes??1??admin??"), "{told}");
+        assert!(!told.contains(['#', '@', '<', '\u{202e}']), "{told}");
+        assert_eq!(told.lines().count(), 3, "{told}");
     }
 }

@@ -159,11 +159,16 @@ pub(crate) fn subject(facts: &Facts<'_>) -> String {
     }
 }
 
-/// A title is shown in many places and forms: nothing but what every one of them takes as text.
+/// Titles and commits are shown in many places and forms, and no mark-up keeps a forge from reading
+/// a mention or `closes #1` in them: nothing but what every one of them takes as text.
 pub(crate) fn bare(text: &str) -> String {
     const CHARS_MAX: usize = 40;
+    bare_up_to(text, CHARS_MAX)
+}
+
+pub(crate) fn bare_up_to(text: &str, chars_max: usize) -> String {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_');
-    text.chars().take(CHARS_MAX).map(|c| if legal(c) { c } else { '?' }).collect()
+    text.chars().take(chars_max).map(|c| if legal(c) { c } else { '?' }).collect()
 }
 
 /// The title's end, and the whole of a short message: why it was not landed.
