@@ -58,6 +58,8 @@ pub(crate) struct Detail {
 pub(crate) struct ClosureDiff {
     /// As `nix store diff-closures` says it.
     pub(crate) text: String,
+    /// Lines that were left out of it.
+    pub(crate) lines_cut: u64,
     /// Bytes that it grew by.
     pub(crate) bytes: i64,
 }

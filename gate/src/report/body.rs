@@ -300,12 +300,13 @@ fn closure(group: &ClosureGroup) -> String {
     const LINES_MAX: usize = 60;
     let hosts = listed(&group.hosts, words::NAMED_MAX, code);
     let shown = group.lines.iter().take(LINES_MAX).map(String::as_str);
-    let more = group.lines.len().saturating_sub(LINES_MAX);
+    let all = group.lines.len().saturating_add(group.more);
+    let more = all - group.lines.len().min(LINES_MAX);
     let more = if more > 0 { format!("\n{}\n", counted(more, "more line")) } else { String::new() };
     let lines = if group.lines.is_empty() { String::new() } else { fence(shown) };
     format!(
         "{hosts}: {}\n\n<details><summary>{}</summary>\n\n{lines}{more}\n</details>\n\n",
         grown(group.bytes),
-        counted(group.lines.len(), "changed line")
+        counted(all, "changed line")
     )
 }

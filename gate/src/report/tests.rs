@@ -211,7 +211,8 @@ fn mixed() -> Story {
         closure: None,
         attachment: Some("web2.log.gz".into()),
     };
-    let closure = ClosureDiff { text: "nginx: 1.26 → 1.27, +12.3 KiB".into(), bytes: 12_595 };
+    let closure =
+        ClosureDiff { text: "nginx: 1.26 → 1.27, +12.3 KiB".into(), lines_cut: 0, bytes: 12_595 };
     story.detail("ns1").closure = Some(closure.clone());
     story.detail("ns2").closure = Some(closure);
     story

@@ -89,6 +89,8 @@ pub(crate) struct ClosureGroup {
     pub(crate) hosts: Vec<String>,
     pub(crate) bytes: i64,
     pub(crate) lines: Vec<String>,
+    /// How many there are beside those.
+    pub(crate) more: usize,
 }
 
 /// What became of the flake's inputs.
@@ -341,10 +343,16 @@ fn closures(details: &BTreeMap<String, Detail>, foreign: Foreign<'_>) -> Vec<Clo
     }
     let mut equal: Vec<_> = equal.into_iter().collect();
     equal.sort_by_key(|(_, labels)| std::cmp::Reverse(labels.len()));
-    let group = |(closure, labels): (&super::ClosureDiff, Vec<&String>)| ClosureGroup {
-        hosts: labels.iter().map(|label| foreign.name(label)).collect(),
-        bytes: closure.bytes,
-        lines: foreign.lines(closure.text.lines().take(ITEMS_MAX), ITEMS_MAX),
+    let group = |(closure, labels): (&super::ClosureDiff, Vec<&String>)| {
+        let lines = foreign.lines(closure.text.lines().take(ITEMS_MAX), ITEMS_MAX);
+        let unread = closure.text.lines().skip(ITEMS_MAX).count();
+        let cut = usize::try_from(closure.lines_cut).unwrap_or(usize::MAX);
+        ClosureGroup {
+            hosts: labels.iter().map(|label| foreign.name(label)).collect(),
+            bytes: closure.bytes,
+            lines,
+            more: unread.saturating_add(cut),
+        }
     };
     equal.into_iter().take(ITEMS_MAX).map(group).collect()
 }

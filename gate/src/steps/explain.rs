@@ -215,10 +215,11 @@ type Epochs = BTreeMap<String, (JobKey, proto::Epoch)>;
 fn detail(record: &Record) -> Detail {
     let outcome = record.outcome();
     let closure = match outcome {
-        Some(Outcome::Built(built)) => built
-            .diff
-            .as_ref()
-            .map(|diff| report::ClosureDiff { text: diff.lines.join("\n"), bytes: diff.bytes }),
+        Some(Outcome::Built(built)) => built.diff.as_ref().map(|diff| report::ClosureDiff {
+            text: diff.lines.join("\n"),
+            lines_cut: diff.lines_cut,
+            bytes: diff.bytes,
+        }),
         _ => None,
     };
     Detail {

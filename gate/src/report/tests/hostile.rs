@@ -121,7 +121,7 @@ fn everywhere(text: &str) -> Story {
                 log_tail: vec![text.clone(); 5],
             }),
             workers: Vec::new(),
-            closure: Some(ClosureDiff { text: text.clone(), bytes: i64::MIN }),
+            closure: Some(ClosureDiff { text: text.clone(), lines_cut: u64::MAX, bytes: i64::MIN }),
             attachment: Some(text.clone()),
         };
         story.results.insert(label, result);

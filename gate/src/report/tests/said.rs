@@ -148,6 +148,18 @@ fn of_a_log_that_does_not_fit_the_end_is_shown() {
 }
 
 #[test]
+fn a_closure_says_how_much_of_its_difference_is_not_shown() {
+    let mut story = Story::of([("web1", failed(LEAF)), ("web2", built())]);
+    let text = (0..70).map(|n| format!("p{n}: 1 → 2\n")).collect();
+    story.detail("web2").closure = Some(ClosureDiff { text, lines_cut: 30, bytes: -2048 });
+    let body = body::body(&story.facts(), &story.failed());
+    let shown =
+        "`web2`: -2.0 KiB\n\n<details><summary>100 changed lines</summary>\n\n```text\np0: ";
+    assert!(body.contains(shown), "{body}");
+    assert!(body.contains("\np59: 1 → 2\n```\n\n40 more lines\n"), "{body}");
+}
+
+#[test]
 fn many_built_hosts_are_collapsed() {
     let mut story = Story::of([("web1", failed(LEAF))]);
     for n in 0..30 {
