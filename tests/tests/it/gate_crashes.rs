@@ -2,7 +2,7 @@
 //! happened, and nothing twice.
 
 use serde_json::Value;
-use tests::{Flake, Tap, Updates, eventually, tap::Cut};
+use tests::{Flake, Tap, Updates, eventually, forge::On, tap::Cut};
 
 use crate::DEADLINE;
 
@@ -108,4 +108,58 @@ killed_around! {
     explain: "explain", false;
     clear_of_a_red_one: "clear", false;
     end_of_a_red_one: "ended", false;
+}
+
+/// The gate is killed while the forge has such a request in its hands: before it did anything, or
+/// with the answer on its way.
+fn killed_with_the_forge(on: On, done: bool, green: bool) {
+    let site = Updates::start(&Flake::hosts(2));
+    let _worker = site.pool.worker("w1");
+    let base = site.rev("master");
+    let hosts = Flake::hosts(2).salt("newer");
+    site.upstream(&if green { hosts } else { hosts.failing("h02") });
+    let held = if done { site.forge.hold_answer(on) } else { site.forge.hold(on) };
+    let mut gate = site.spawn("gate", &[], None);
+
+    held.wait(DEADLINE);
+    gate.sigkill();
+    site.forge.heal();
+    held.release();
+
+    resumed(&site);
+    if green {
+        landed_once(&site, &base);
+    } else {
+        explained_once(&site, &base);
+    }
+}
+
+#[test]
+fn landed_on_the_forge_and_not_on_record() {
+    killed_with_the_forge(On::new("PUT", "/branches/master"), true, true);
+}
+
+#[test]
+fn about_to_land_on_the_forge() {
+    killed_with_the_forge(On::new("PUT", "/branches/master"), false, true);
+}
+
+#[test]
+fn a_request_without_its_comment() {
+    killed_with_the_forge(On::new("POST", "/pulls"), true, false);
+}
+
+#[test]
+fn labels_made_and_not_given() {
+    killed_with_the_forge(On::new("POST", "/labels"), true, false);
+}
+
+#[test]
+fn a_comment_without_its_attachment() {
+    killed_with_the_forge(On::new("POST", "/comments"), true, false);
+}
+
+#[test]
+fn an_attachment_that_nobody_heard_of() {
+    killed_with_the_forge(On::new("POST", "/assets"), true, false);
 }

@@ -154,7 +154,7 @@ fn a_flake_that_loses_all_its_hosts_never_lands() {
 fn a_flake_without_hosts_never_lands() {
     let site = Updates::start(&Flake::named::<&str>(&[]));
     let base = site.rev("master");
-    site.upstream(&Flake::named::<&str>(&[]).salt("newer").extra("other = 1;"));
+    site.upstream(&Flake::named::<&str>(&[]).salt("newer").extra("# newer"));
 
     let answer = site.run(&[]).expect_code(1).json();
 
