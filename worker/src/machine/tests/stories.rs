@@ -518,6 +518,9 @@ fn a_build_with_overridden_inputs_says_so_in_full() {
     let told =
         |effect: &Effect| matches!(effect, Effect::Build { overrides: it, .. } if *it == overrides);
     assert!(story.did(told));
+    // A claim that stands asks at once whether it is still wanted.
+    let request = Request { overrides: overrides.clone(), ..request(incarnation(1), 1) };
+    story.on(1, Event::RequestRead(ID, Answer::Is(entry(request, 1, 0))));
     story.ends(9, BuildEnd::Built(built()));
     assert_eq!(story.write().overrides(), Some(&overrides));
 }

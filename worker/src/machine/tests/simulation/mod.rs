@@ -133,7 +133,8 @@ fn asking_who_wants_it_after_the_lease_is_needed() {
 
 #[test]
 fn finishing_before_acking_is_needed() {
-    check(Mutant::AckFirst, &[Rule::AckedUnfinished]);
+    // A dead letter comes between the finish and its ack: without it, an ack is too early as well.
+    check(Mutant::AckFirst, &[Rule::AckedUnfinished, Rule::AckedUnburied]);
 }
 
 #[test]
