@@ -156,8 +156,11 @@ fn stages() -> Vec<fn() -> Course> {
     fn unsure() -> Course {
         claiming().then([Event::RecordWritten(ID, Written::NoAnswer)])
     }
-    fn held() -> Course {
+    fn unseen() -> Course {
         claiming().then([Event::RecordWritten(ID, Written::Done(5))])
+    }
+    fn held() -> Course {
+        unseen().then([asked(request(incarnation(1), 1))])
     }
     fn renewing() -> Course {
         held().then([Event::Noticed(ID, Notice::Phase(Phase::Evaluate))])
@@ -198,6 +201,7 @@ fn stages() -> Vec<fn() -> Course> {
         asking,
         || renewing().then([Event::RecordWritten(ID, Written::NoAnswer)]),
         rereading,
+        || unseen().then([end(BuildEnd::Built(built()))]),
         ending,
         || ending().then([Event::RecordWritten(ID, Written::NoAnswer)]),
         || ending().then([Event::RecordWritten(ID, Written::Conflict)]),
