@@ -1,5 +1,7 @@
 //! Presence of workers.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -26,6 +28,9 @@ pub struct Presence {
     pub repos: Vec<Repo>,
     /// How many jobs at once.
     pub slots: usize,
+    /// Words of its owner about it, such as `role`: `build-host`. The pool makes nothing of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// What it is building.
     pub jobs: Vec<PresentJob>,
     /// Told to stop: finishes what it has and takes nothing new.

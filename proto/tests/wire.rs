@@ -1,7 +1,7 @@
 //! The bytes of every record. A fixture here is what some broker out there holds: it must decode
 //! for ever, and a change that would write other bytes shows here first.
 
-use std::fmt::Debug;
+use std::{collections::BTreeMap, fmt::Debug};
 
 use proto::{
     Attempt, AttemptEnd, Built, ClosureDiff, Epoch, Failure, FailureKind, Finished, InfraKind,
@@ -231,6 +231,7 @@ fn presence() {
         // As older workers wrote it.
         repos: Vec::new(),
         slots: 2,
+        labels: BTreeMap::new(),
         jobs: vec![PresentJob { job: parse(JOB), phase: Phase::Fetch }],
         draining: true,
         paused: Some("store: 3 GiB free, want 10 GiB".into()),
@@ -239,7 +240,10 @@ fn presence() {
     };
     check(&presence, include_str!("wire/presence.json"));
     let repos = vec![parse("nixos-servers")];
-    check(&Presence { repos, ..presence }, include_str!("wire/presence_with_repos.json"));
+    let presence = Presence { repos, ..presence };
+    check(&presence, include_str!("wire/presence_with_repos.json"));
+    let labels = BTreeMap::from([("role".into(), "build-host".into())]);
+    check(&Presence { labels, ..presence }, include_str!("wire/presence_with_labels.json"));
 }
 
 #[test]

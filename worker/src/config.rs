@@ -4,6 +4,7 @@
 //! a broker that must answer) is not checked here; `worker doctor` does.
 
 mod cache;
+mod labels;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -66,6 +67,8 @@ pub struct Config {
     pub nats: NatsTable,
     /// Its name.
     pub name: WorkerName,
+    /// What else is to be known of it.
+    pub labels: BTreeMap<String, String>,
     /// Where its mirrors, homes and roots are.
     pub state_dir: PathBuf,
     /// What it can build: each system with any of its features.
@@ -160,6 +163,7 @@ struct RawConfig {
 #[serde(default, deny_unknown_fields)]
 struct RawWorker {
     name: Option<WorkerName>,
+    labels: BTreeMap<String, String>,
     state_dir: Option<PathBuf>,
     systems: Option<Vec<Class>>,
     features: Vec<Feature>,
@@ -251,6 +255,7 @@ impl TryFrom<RawConfig> for Config {
         Ok(Self {
             nats: raw.nats,
             name,
+            labels: labels::checked(worker.labels)?,
             state_dir,
             classes,
             slots: count("[worker] slots", worker.slots, SLOTS_DEFAULT)?,

@@ -1,6 +1,6 @@
 //! Presence in the registry, and what its round trip tells about the server's clock.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bus::{Bus, clock};
 use proto::{Class, Instance, Presence, Repo, Timestamp, V1, WorkerName};
@@ -20,6 +20,7 @@ pub(crate) struct Who {
     pub(crate) classes: Vec<Class>,
     pub(crate) repos: Vec<Repo>,
     pub(crate) slots: usize,
+    pub(crate) labels: BTreeMap<String, String>,
     pub(crate) since: Timestamp,
 }
 
@@ -32,6 +33,7 @@ impl Who {
             classes: self.classes.clone(),
             repos: self.repos.clone(),
             slots: self.slots,
+            labels: self.labels.clone(),
             jobs: machine.jobs(),
             draining: machine.draining(),
             paused: machine.paused().map(str::to_owned),

@@ -146,14 +146,7 @@ async fn work(
     let instance = Instance(uuid::Uuid::now_v7());
     let settings = settings(&config, instance, &serving, standalone);
     let machine = Machine::new(settings);
-    let who = Who {
-        worker: config.name.clone(),
-        instance,
-        classes: serving.classes.clone(),
-        repos: config.repos.keys().cloned().collect(),
-        slots: config.slots,
-        since: clock::now(),
-    };
+    let who = who(&config, instance, serving.classes.clone());
     let mut clock = ServerClock::default();
     if let Some(sample) = presence::put(&bus, &who.presence(&machine)).await {
         clock.observe(sample.sent, sample.answered, sample.stored);
@@ -257,6 +250,18 @@ async fn connect(config: &Config, endpoint: &Endpoint) -> Result<(Bus, Serving),
             }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+fn who(config: &Config, instance: Instance, classes: Vec<Class>) -> Who {
+    Who {
+        worker: config.name.clone(),
+        instance,
+        classes,
+        repos: config.repos.keys().cloned().collect(),
+        slots: config.slots,
+        labels: config.labels.clone(),
+        since: clock::now(),
     }
 }
 

@@ -103,6 +103,7 @@ fn presence(of: &str) -> Presence {
         classes: vec![class(of)],
         repos: vec![job("web").repo],
         slots: 2,
+        labels: BTreeMap::new(),
         jobs: Vec::new(),
         draining: false,
         paused: None,

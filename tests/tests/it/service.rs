@@ -30,6 +30,7 @@ impl Manager {
         let config = self.path("worker.toml");
         let text = format!(
             "[nats]\nurl = {nats_url:?}\n[worker]\nname = \"w\"\nstate_dir = {:?}\n\
+             labels = {{ role = \"build-host\" }}\n\
              [nix]\nstore = {:?}\n[repos.homelab]\nurl = \"/srv/homelab\"\n",
             self.path("state"),
             store.uri(),
@@ -69,6 +70,9 @@ fn a_service_manager_hears_that_the_worker_is_ready_alive_and_stopping() {
     manager.hears("STATUS=0 of 2 slots in use");
     manager.hears("WATCHDOG=1");
     manager.hears("WATCHDOG=1");
+    eventually("its labels in the registry", DEADLINE, || {
+        (pool.bucket("nbp-workers").get("w")?["labels"]["role"] == "build-host").then_some(())
+    });
     worker.sigterm();
     manager.hears("STOPPING=1");
     assert!(worker.wait(DEADLINE).success());
