@@ -44,6 +44,7 @@ let
         submit.ref
         "--priority"
         submit.priority
+        "--supersede"
       ]
       ++ lib.concatMap (glob: [
         "--exclude"

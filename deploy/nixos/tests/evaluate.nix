@@ -103,7 +103,7 @@ let
     };
     keys.nix-cache01 = {
       role = "worker";
-      inherit public;
+      public = "UBJFUW3RPSYTLAWJTFPHT3RM7IPCF7FT52TKO7N74ETCSYUTR2VFYET3";
       classes = [ "x86_64-linux" ];
     };
   };
@@ -244,6 +244,22 @@ in
           services.nix-build-pool.worker = {
             enable = true;
             standalone = true;
+          };
+        }
+      ]
+    )
+  );
+  # A builder whose store is not the cache.
+  pushing = strict (
+    configOf (
+      evaluate stubs.harmonia.new [
+        pool
+        worker
+        {
+          services.nix-build-pool.worker.cache = {
+            pushTo = "ssh-ng://nix-build-pool-push@nix-cache01";
+            signKeyFile = "/run/secrets/sign";
+            sshKeyFile = "/run/secrets/ssh";
           };
         }
       ]
