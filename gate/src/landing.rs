@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, time::Duration};
 use bus::Bus;
 use flake::{Access, Token};
 use options::Console;
-use proto::{ExitCode, Repo, gate::End};
+use proto::{
+    ExitCode, Repo,
+    gate::{End, Why},
+};
 use settings::RepoTable;
 use tokio::time::Instant;
 
@@ -72,8 +75,7 @@ impl<'a> Site<'a> {
     }
 }
 
-/// Drives a run, tells what came of it, and gives its exit code. The lease is given back whatever
-/// happens.
+/// Drives a run, tells what came of it, and gives its exit code.
 pub(crate) async fn drive(
     ground: &Ground<'_>,
     kept: Kept,
@@ -108,10 +110,10 @@ pub(crate) fn exit_code(end: &End) -> ExitCode {
     match end {
         End::Landed(_) | End::Unchanged { .. } => ExitCode::Done,
         End::Refused { refused, .. } => match refused.why {
-            proto::gate::Why::Failed(_) | proto::gate::Why::NoHosts { .. } => ExitCode::Failed,
+            Why::Failed(_) | Why::NoHosts { .. } => ExitCode::Failed,
             // Built, and kept from landing by a rule that a person has to change.
-            proto::gate::Why::Denied { .. } => ExitCode::Usage,
-            proto::gate::Why::BaseMoved { .. } => ExitCode::Undecided,
+            Why::Denied { .. } => ExitCode::Usage,
+            Why::BaseMoved { .. } => ExitCode::Undecided,
         },
         End::SameFailure { .. } => ExitCode::Failed,
         End::BrokenInputs { .. }

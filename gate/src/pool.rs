@@ -40,9 +40,9 @@ pub(crate) struct Pool<'a> {
 }
 
 /// A job as read from both buckets.
-struct Seen {
-    request: Entry<Request>,
-    record: Entry<Record>,
+pub(crate) struct Seen {
+    pub(crate) request: Entry<Request>,
+    pub(crate) record: Entry<Record>,
 }
 
 impl Pool<'_> {
@@ -51,7 +51,7 @@ impl Pool<'_> {
     pub(crate) async fn ask(&self, run: &RunRecord) -> Result<(), bus::Error> {
         retried(|| self.bus.record_run(run)).await?;
         let asks = run.jobs().map(|(job, class)| async move {
-            let seen = retried(|| self.seen(&job)).await?;
+            let seen = retried(|| seen(self.bus, &job)).await?;
             if answered(&seen, run.run) {
                 return Ok(());
             }
@@ -68,7 +68,7 @@ impl Pool<'_> {
         job: &JobKey,
         doubt: &Doubt,
     ) -> Result<(), bus::Error> {
-        let seen = retried(|| self.seen(job)).await?;
+        let seen = retried(|| seen(self.bus, job)).await?;
         let newest = seen.record.value.as_ref().map(|record| record.incarnation);
         let asked = seen.request.value.as_ref().map(|request| request.incarnation);
         if newest != Some(doubt.incarnation) || asked.is_some_and(|it| it != doubt.incarnation) {
@@ -144,11 +144,9 @@ impl Pool<'_> {
         let mut workers: Option<Vec<Presence>> = None;
         let mut ended = Vec::new();
         let hosts = which.iter().filter_map(|label| Some((*label, required.get(*label)?)));
-        let reads = hosts.map(|(label, it)| async move {
-            Ok::<_, bus::Error>((label, it, self.seen(&it.job).await?))
-        });
-        let seen: Vec<_> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
-        for (label, required, seen) in seen {
+        let hosts: Vec<_> = hosts.collect();
+        let seen = seen_all(self.bus, hosts.iter().map(|(_, it)| &it.job)).await?;
+        for ((label, required), seen) in hosts.into_iter().zip(seen) {
             let Some(result) = self.ended(required, &seen) else { continue };
             let by = by(&seen);
             let failed = result.standing == HostStanding::Failed;
@@ -163,15 +161,6 @@ impl Pool<'_> {
             ended.push((label.clone(), Look { result, by, elsewhere }));
         }
         Ok(ended)
-    }
-
-    /// The record is read first: an asking that comes in between shows as not ended, and never as
-    /// an end that it did not have.
-    async fn seen(&self, job: &JobKey) -> Result<Seen, bus::Error> {
-        let key = job.to_string();
-        let record = readable(self.bus.results().get(&key).await)?;
-        let request = readable(self.bus.requests().get(&key).await)?;
-        Ok(Seen { request, record })
     }
 
     /// How a host ended, if it did.
@@ -233,23 +222,33 @@ impl Pool<'_> {
         }
     }
 
-    /// What was built of a job, if its newest end says so.
-    pub(crate) async fn built(&self, job: &JobKey) -> Result<Option<proto::Built>, bus::Error> {
-        let record = retried(|| self.seen(job)).await?.record.value;
-        Ok(record.and_then(|record| match record.outcome() {
-            Some(Outcome::Built(built)) => Some(built.clone()),
-            _ => None,
-        }))
-    }
-
-    /// The newest record of a job.
-    pub(crate) async fn record(&self, job: &JobKey) -> Result<Option<Record>, bus::Error> {
-        Ok(retried(|| self.seen(job)).await?.record.value)
+    /// The newest records of jobs, in their order.
+    pub(crate) async fn records(&self, jobs: &[JobKey]) -> Result<Vec<Option<Record>>, bus::Error> {
+        let seen = retried(|| seen_all(self.bus, jobs)).await?;
+        Ok(seen.into_iter().map(|seen| seen.record.value).collect())
     }
 }
 
+/// One job, from the leader. The record is read first: an asking that comes in between shows as not
+/// ended, and never as an end that it did not have.
+async fn seen(bus: &Bus, job: &JobKey) -> Result<Seen, bus::Error> {
+    let key = job.to_string();
+    let record = readable(bus.results().get(&key).await)?;
+    let request = readable(bus.requests().get(&key).await)?;
+    Ok(Seen { request, record })
+}
+
+/// Many jobs, in their order.
+pub(crate) async fn seen_all(
+    bus: &Bus,
+    jobs: impl IntoIterator<Item = &JobKey>,
+) -> Result<Vec<Seen>, bus::Error> {
+    let reads = jobs.into_iter().map(|job| seen(bus, job));
+    stream::iter(reads).buffered(AT_ONCE).try_collect().await
+}
+
 /// A record that this version cannot read is as good as none, and never a pass.
-pub(crate) fn readable<T>(entry: Result<Entry<T>, bus::Error>) -> Result<Entry<T>, bus::Error> {
+fn readable<T>(entry: Result<Entry<T>, bus::Error>) -> Result<Entry<T>, bus::Error> {
     match entry {
         Err(error @ bus::Error::Undecodable { .. }) => {
             tracing::warn!("counted as missing: {error}");

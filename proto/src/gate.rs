@@ -4,10 +4,16 @@
 //! so that another process can go on wherever the first one died: each stage holds all that the
 //! stages after it need, and which stage follows is decided by the gate's planner alone.
 
+mod end;
+mod landed;
+mod lease;
+
 use std::collections::BTreeMap;
 
+pub use end::End;
+pub use landed::{Landed, LandedHost};
+pub use lease::{Holder, Lease};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use crate::{
     job::{GateId, JobKey, RunId},
@@ -18,35 +24,6 @@ use crate::{
     token::{Class, Identity, Repo, WorkerName},
     version::V1,
 };
-
-/// Who may move a branch, and which run that is about. Key `lease.<repo>.<branch>`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
-    /// Version of this shape.
-    pub v: V1,
-    /// Who holds it; none: nobody.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub holder: Option<Holder>,
-    /// The newest run of this branch, ended or not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run: Option<GateId>,
-    /// The newest run whose candidate failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failed: Option<GateId>,
-}
-
-/// A process that holds a lease.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// As whom it is connected.
-    pub by: Identity,
-    /// Where it runs, for people: host name and process id.
-    pub place: String,
-    /// This process and no other.
-    pub nonce: Uuid,
-    /// It holds until the server's timestamp of this record plus this many milliseconds.
-    pub lease_ms: u64,
-}
 
 /// One try to land something on a branch. Key `run.<repo>.<branch>.<id>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -377,69 +354,6 @@ impl Why {
     }
 }
 
-/// How a gate run ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "end", rename_all = "kebab-case")]
-pub enum End {
-    /// The candidate is on the base branch.
-    Landed(Box<Tested>),
-    /// The update changes nothing.
-    Unchanged {
-        /// The commit that the base was at.
-        base: Revision,
-        /// The branch of an earlier candidate of the same run.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        over: Option<BranchAt>,
-    },
-    /// It was not landed; the pull request says why.
-    Refused {
-        /// The candidate and why.
-        refused: Box<Refused>,
-        /// The number of its pull request.
-        pull: u64,
-    },
-    /// The same update on the same base failed before.
-    SameFailure {
-        /// That run.
-        of: GateId,
-    },
-    /// Inputs could not be updated.
-    BrokenInputs {
-        /// Which and why.
-        inputs: Vec<BrokenInput>,
-    },
-    /// The base is at a commit that does not contain the one the candidate was made on.
-    BaseRewound {
-        /// The candidate, which knows the commit that it was at.
-        candidate: Box<Candidate>,
-        /// The commit that it is at now.
-        to: Revision,
-    },
-    /// A branch is not there (any more).
-    BranchGone {
-        /// Its name.
-        branch: String,
-        /// The candidate, if one was made before.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        candidate: Option<Box<Candidate>>,
-    },
-    /// The branch to land does not contain the base.
-    Behind {
-        /// The branch.
-        branch: String,
-        /// The commit that the base is at.
-        base: Revision,
-    },
-    /// It was unfinished for too long.
-    GivenUp {
-        /// The name of the stage it stood at.
-        stage: String,
-        /// The candidate, if one was made before.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        candidate: Option<Box<Candidate>>,
-    },
-}
-
 impl Stage {
     /// The name in output.
     pub fn name(&self) -> &'static str {
@@ -489,91 +403,4 @@ impl Stage {
             _ => None,
         }
     }
-}
-
-impl End {
-    /// The name in output.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Landed(_) => "landed",
-            Self::Unchanged { .. } => "unchanged",
-            Self::Refused { refused, .. } => match refused.why {
-                Why::Failed(_) => "failed",
-                Why::NoHosts { .. } => "no-hosts",
-                Why::Denied { .. } => "denied",
-                Why::BaseMoved { .. } => "base-moved",
-            },
-            Self::SameFailure { .. } => "same-failure",
-            Self::BrokenInputs { .. } => "broken-inputs",
-            Self::BaseRewound { .. } => "base-rewound",
-            Self::BranchGone { .. } => "branch-gone",
-            Self::Behind { .. } => "behind",
-            Self::GivenUp { .. } => "given-up",
-        }
-    }
-
-    /// The branch that is of no use any more. One that waits for a person is not, and
-    /// one that somebody else made only when it was landed.
-    pub fn obsolete(&self) -> Option<BranchAt> {
-        let of = |candidate: &Candidate| {
-            let (branch, at) = (candidate.branch.clone(), candidate.revision.clone());
-            BranchAt { branch, at }
-        };
-        match self {
-            Self::Landed(tested) => Some(of(&tested.trial.candidate)),
-            Self::Unchanged { over, .. } => over.clone(),
-            Self::Refused { .. } => None,
-            _ => self.candidate().filter(|candidate| candidate.made != Made::Others).map(of),
-        }
-    }
-
-    /// The candidate, where one was made.
-    pub fn candidate(&self) -> Option<&Candidate> {
-        match self {
-            Self::Landed(tested) => Some(&tested.trial.candidate),
-            Self::Refused { refused, .. } => Some(&refused.candidate),
-            Self::BaseRewound { candidate, .. } => Some(candidate),
-            Self::BranchGone { candidate, .. } | Self::GivenUp { candidate, .. } => {
-                candidate.as_deref()
-            }
-            Self::Unchanged { .. }
-            | Self::SameFailure { .. }
-            | Self::BrokenInputs { .. }
-            | Self::Behind { .. } => None,
-        }
-    }
-}
-
-/// What is told once per landing on `nbp.event.landed.<repo>`. A deployment tool takes it as a
-/// hint: it fetches the branch, and checks that `revision` is on it, before it believes the rest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Landed {
-    /// Version of this shape.
-    pub v: V1,
-    /// When, by the gate's clock.
-    pub at: Timestamp,
-    /// The repository.
-    pub repo: Repo,
-    /// The branch, without `refs/heads/`.
-    pub branch: String,
-    /// The commit that it is at now.
-    pub revision: Revision,
-    /// The commit that it was at.
-    pub base: Revision,
-    /// The gate run.
-    pub gate: GateId,
-    /// What was built of each host.
-    pub hosts: BTreeMap<String, LandedHost>,
-}
-
-/// One host of a landing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LandedHost {
-    /// Its derivation.
-    pub drv_path: String,
-    /// Its store path.
-    pub out_path: String,
-    /// The path differs from the one that was built of the base; none: that one is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub changed: Option<bool>,
 }

@@ -8,6 +8,10 @@ use proto::{
     JobMessage, LastGood, Outcome, Override, Overrides, Phase, Presence, Priority, Record, Request,
     RunRecord, Running, Signature, State, Timestamp, V1, Waiting, Wish,
     event::{DeadLetter, JobEvent, What},
+    gate::{
+        Candidate, End, GateRun, Holder, HostResult, HostStanding, Landed, LandedHost, Lease, Made,
+        Required, Source, Stage, Tested, Trial, Update,
+    },
     log::{LogChunk, LogLine},
     record::{PhaseTime, Progress},
     worker::PresentJob,
@@ -280,4 +284,89 @@ fn job_event_and_dead_letter() {
         attempts: vec![attempt(1, Some(AttemptEnd::WorkerLost))],
     };
     check(&letter, include_str!("wire/dead_letter.json"));
+}
+
+fn gate_run(stage: Stage) -> GateRun {
+    GateRun {
+        v: V1,
+        id: parse(FIRST),
+        repo: parse("nixos-servers"),
+        base: "master".into(),
+        source: Source::Update,
+        by: parse("local"),
+        at: Timestamp(1_700_000_000_000),
+        rounds: 1,
+        stage,
+    }
+}
+
+fn gate_trial() -> Trial {
+    let made = Made::Update(Update {
+        lock: "{}".into(),
+        old_lock: String::new(),
+        message: "flake.lock: update\n".into(),
+        date: 1_700_000_000,
+        kept: Vec::new(),
+    });
+    let candidate = Candidate {
+        base: parse("89abcdef0123456789abcdef0123456789abcdef"),
+        revision: parse("0123456789abcdef0123456789abcdef01234567"),
+        branch: "flake-update/2026-11-25".into(),
+        replaces: None,
+        made,
+    };
+    let (class, overrides) = (parse("x86_64-linux"), Overrides::default());
+    let required = Required { job: parse(JOB), class, overrides, advisory: false };
+    Trial {
+        candidate,
+        required: [("ns1".to_owned(), required)].into(),
+        excluded: vec!["pi4".into()],
+        external: Vec::new(),
+        run: parse(SECOND),
+        base_run: parse(FIRST),
+    }
+}
+
+#[test]
+fn gate_runs() {
+    check(&gate_run(Stage::Test(gate_trial())), include_str!("wire/gate_run_test.json"));
+    let result = HostResult {
+        standing: HostStanding::Built,
+        outcome: "built".into(),
+        drv_path: Some("/nix/store/a.drv".into()),
+        out_path: Some("/nix/store/a".into()),
+        leaf: None,
+        message: None,
+        attempts: 2,
+        build_ms: 90_000,
+        reused: false,
+        flaky: true,
+        pre_existing: false,
+        advisory: false,
+    };
+    let tested = Tested { trial: gate_trial(), results: [("ns1".to_owned(), result)].into() };
+    let ended = Stage::Ended(Box::new(End::Landed(Box::new(tested))));
+    check(&gate_run(ended), include_str!("wire/gate_run_landed.json"));
+}
+
+#[test]
+fn gate_lease_and_landing() {
+    let nonce = parse::<proto::RunId>(SECOND).0;
+    let place = "runner, process 7".to_owned();
+    let holder = Holder { by: parse("local"), place, nonce, lease_ms: 60_000 };
+    let lease = Lease { v: V1, holder: Some(holder), run: Some(parse(FIRST)), failed: None };
+    check(&lease, include_str!("wire/gate_lease.json"));
+    let (drv_path, out_path) = ("/nix/store/a.drv".to_owned(), "/nix/store/a".to_owned());
+    let host = LandedHost { drv_path, out_path, changed: Some(true) };
+    let landed = Landed {
+        v: V1,
+        at: Timestamp(1_700_000_000_000),
+        repo: parse("nixos-servers"),
+        branch: "master".into(),
+        revision: parse("0123456789abcdef0123456789abcdef01234567"),
+        base: parse("89abcdef0123456789abcdef0123456789abcdef"),
+        gate: parse(FIRST),
+        hosts: [("ns1".to_owned(), host)].into(),
+    };
+    check(&landed, include_str!("wire/gate_landed.json"));
 }

@@ -2,7 +2,7 @@
 //! It decides nothing else, and writes nothing.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io::{self, Write as _},
 };
 
@@ -12,7 +12,7 @@ use proto::{ExitCode, Host, Identity, JobKey, Repo, Revision, RunId, RunRecord, 
 use crate::{
     config::Config,
     error::Error,
-    pool::readable,
+    pool::{Seen, seen_all},
     render,
     verdict::{Finding, Verdict},
 };
@@ -47,13 +47,14 @@ pub(crate) async fn run(
     json: bool,
 ) -> Result<ExitCode, Error> {
     let expected = expected(&args, bus, config).await?;
-    let mut findings = BTreeMap::new();
-    for host in expected.hosts {
+    let of_host = |host| {
         let (repo, revision) = (args.repo.clone(), args.rev.clone());
-        let job = JobKey { repo, revision, host };
-        let finding = finding(bus, config, &job).await?;
-        findings.insert(job.host, finding);
-    }
+        JobKey { repo, revision, host }
+    };
+    let jobs: Vec<JobKey> = expected.hosts.into_iter().map(of_host).collect();
+    let seen = seen_all(bus, &jobs).await?;
+    let found = jobs.iter().zip(&seen).map(|(job, seen)| finding(config, job, seen));
+    let findings = jobs.iter().map(|job| job.host.clone()).zip(found).collect();
     let verdict = Verdict::over(&findings);
     let text = match json {
         true => render::json(verdict, &findings),
@@ -101,12 +102,8 @@ async fn trusted_run(
     }
 }
 
-/// The record is read first: an asking that comes in between puts a failure in doubt, and can
-/// never make one up.
-async fn finding(bus: &Bus, config: &Config, job: &JobKey) -> Result<Finding, Error> {
-    let key = job.to_string();
-    let record = readable(bus.results().get(&key).await)?;
-    let request = readable(bus.requests().get(&key).await)?;
+fn finding(config: &Config, job: &JobKey, seen: &Seen) -> Finding {
+    let (record, request) = (&seen.record, &seen.request);
     let finding = Finding::of(record.value.as_ref(), request.value.as_ref());
     // Nobody vouches for what has not ended, and there it makes no difference.
     let objection = match (config.trusted_workers(), &record.value) {
@@ -118,5 +115,5 @@ async fn finding(bus: &Bus, config: &Config, job: &JobKey) -> Result<Finding, Er
         }
         _ => None,
     };
-    Ok(objection.map_or(finding, Finding::Unproven))
+    objection.map_or(finding, Finding::Unproven)
 }

@@ -44,7 +44,7 @@ pub(crate) async fn run(
         let site = Site::open(config, &run.repo).await?;
         let lease = site.lease(bus, &run.base).await?;
         let ground = site.ground(bus, &lease, console);
-        let done = match unfinished(&ground, &lease, &run.repo, &run.base).await {
+        let done = match unfinished(&ground, &run.repo, &run.base).await {
             Ok(Some(kept)) => landing::drive(&ground, kept, deadline, json).await,
             // Somebody ended it since the list was made.
             Ok(None) => Ok(ExitCode::Done),

@@ -16,7 +16,6 @@ use crate::{
     engine::Kept,
     error::Error,
     landing::{self, Site},
-    lease::Held,
     plan::Event,
     steps::Ground,
     told,
@@ -87,7 +86,7 @@ async fn run_under(
     deadline: Option<Instant>,
     json: bool,
 ) -> Result<ExitCode, Error> {
-    if let Some(mut kept) = unfinished(ground, ground.lease, &new.repo, &new.base).await? {
+    if let Some(mut kept) = unfinished(ground, &new.repo, &new.base).await? {
         let age = new.at.since(kept.run.at);
         let same = kept.run.source == new.source;
         if age > ground.config.give_up_after {
@@ -111,11 +110,10 @@ async fn run_under(
 /// The run of a branch that did not end.
 pub(crate) async fn unfinished(
     ground: &Ground<'_>,
-    lease: &Held,
     repo: &Repo,
     base: &str,
 ) -> Result<Option<Kept>, Error> {
-    let Some(id) = lease.newest().await else { return Ok(None) };
+    let Some(id) = ground.lease.newest().await else { return Ok(None) };
     let kept = Kept::take_up(ground.bus, repo, base, id).await?;
     Ok(kept.filter(|kept| kept.run.stage.ended().is_none()))
 }

@@ -46,19 +46,20 @@ impl Ground<'_> {
             let status = Status::error(&words, &self.site(None).scrub);
             self.mark(&candidate.revision, status).await;
         }
+        let runs = self.runs_of(run).await?;
         if let End::Landed(_) | End::Refused { .. } = end {
-            self.supersede(run, end, &pulls, &me).await?;
+            self.supersede(end, &pulls, &runs, &me).await?;
         }
-        self.prune(run).await?;
+        self.prune(run, runs).await?;
         Ok(Event::Cleared)
     }
 
     /// An update with a verdict takes the place of those before it that nobody has worked on.
     async fn supersede(
         &self,
-        run: &GateRun,
         end: &End,
         pulls: &[Pull],
+        runs: &[GateRun],
         me: &str,
     ) -> Result<(), StepError> {
         let own = end.candidate().map(|candidate| candidate.branch.as_str());
@@ -68,11 +69,6 @@ impl Ground<'_> {
                 && pull.head.starts_with(&self.config.branch_prefix)
                 && Some(pull.head.as_str()) != own
         };
-        let pulls: Vec<&Pull> = pulls.iter().filter(ours).collect();
-        if pulls.is_empty() {
-            return Ok(());
-        }
-        let runs = self.runs_of(run).await?;
         let by = match end {
             End::Refused { pull, .. } => format!("by #{pull}"),
             end => {
@@ -80,7 +76,7 @@ impl Ground<'_> {
                 format!("by {rev}, which is landed")
             }
         };
-        for pull in pulls {
+        for pull in pulls.iter().filter(ours) {
             let Some(at) = &pull.head_commit else { continue };
             if !runs.iter().any(|run| left(run, &pull.head, at)) {
                 self.console.say(&format!(
@@ -127,8 +123,8 @@ impl Ground<'_> {
         Ok(found.into_iter().filter_map(|(_, entry)| entry.value).collect())
     }
 
-    async fn prune(&self, run: &GateRun) -> Result<(), StepError> {
-        for old in self.runs_of(run).await? {
+    async fn prune(&self, run: &GateRun, runs: Vec<GateRun>) -> Result<(), StepError> {
+        for old in runs {
             let over = old.stage.ended().is_some() && run.at.since(old.at) > RUNS_KEPT;
             if over && old.id != run.id {
                 let key = subject::gate_run_key(&old.repo, &old.base, old.id);

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use bus::retried;
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use proto::{
     JobKey, Outcome, Record,
     gate::{GateRun, HostStanding, Made, Refused},
@@ -20,8 +19,6 @@ use crate::{
     report::{self, Detail, Facts, attachment, body, comment, labels, status::Status},
 };
 
-/// Records and logs read at once.
-const READS_AT_ONCE: usize = 16;
 /// Whole logs that are attached: beyond this, nobody opens them one by one.
 const LOGS_MAX: usize = 50;
 /// What browsers and forges call a gzip file.
@@ -90,19 +87,16 @@ impl Ground<'_> {
     async fn details(&self, refused: &Refused) -> Result<(Details, Epochs), StepError> {
         let (mut details, mut epochs) = (BTreeMap::new(), BTreeMap::new());
         let Some(tested) = refused.why.tested() else { return Ok((details, epochs)) };
-        let pool = self.pool();
-        let reads = tested.trial.required.iter().map(|(label, required)| {
-            let pool = &pool;
-            async move { Ok::<_, StepError>((label, required, pool.record(&required.job).await?)) }
-        });
-        let found: Vec<_> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
-        for (label, required, record) in found {
+        let required = &tested.trial.required;
+        let jobs: Vec<JobKey> = required.values().map(|it| it.job.clone()).collect();
+        let records = self.pool().records(&jobs).await?;
+        for ((label, job), record) in required.keys().zip(jobs).zip(records) {
             let Some(record) = record else { continue };
             let result = tested.results.get(label);
             if record.outcome().map(Outcome::name) != result.map(|it| it.outcome.as_str()) {
                 continue;
             }
-            epochs.insert(label.clone(), (required.job.clone(), record.epoch));
+            epochs.insert(label.clone(), (job, record.epoch));
             details.insert(label.clone(), detail(&record));
         }
         Ok((details, epochs))

@@ -1,7 +1,7 @@
 //! Moving the base branch, and telling of it.
 
 use proto::{
-    Revision, V1,
+    JobKey, Outcome, Record, Revision, V1,
     gate::{Candidate, GateRun, HostStanding, Landed, LandedHost, Made, Tested},
 };
 
@@ -99,22 +99,23 @@ impl Ground<'_> {
 
     pub(super) async fn tell(&self, run: &GateRun, tested: &Tested) -> Result<Event, StepError> {
         let Tested { trial, results } = tested;
-        let mut hosts = std::collections::BTreeMap::new();
-        for (label, result) in results {
-            let (Some(drv_path), Some(out_path)) = (&result.drv_path, &result.out_path) else {
-                continue;
+        let own = |label: &String| trial.required.get(label).filter(|it| it.job.repo == run.repo);
+        let built = results.iter().filter_map(|(label, result)| {
+            let job = own(label).filter(|_| result.standing == HostStanding::Built)?.job.clone();
+            let at_base = JobKey { revision: trial.candidate.base.clone(), ..job };
+            Some(((label, result.drv_path.as_ref()?, result.out_path.as_ref()?), at_base))
+        });
+        let (built, at_base): (Vec<_>, Vec<_>) = built.unzip();
+        let before = self.pool().records(&at_base).await?;
+        let hosts = built.into_iter().zip(before).map(|((label, drv_path, out_path), before)| {
+            let before = before.as_ref().and_then(Record::outcome);
+            let changed = match before {
+                Some(Outcome::Built(before)) => Some(before.out_path != *out_path),
+                _ => None,
             };
-            let Some(required) = trial.required.get(label) else { continue };
-            if result.standing != HostStanding::Built || required.job.repo != run.repo {
-                continue;
-            }
-            let mut at_base = required.job.clone();
-            at_base.revision = trial.candidate.base.clone();
-            let before = self.pool().built(&at_base).await?;
-            let changed = before.map(|before| before.out_path != *out_path);
             let (drv_path, out_path) = (drv_path.clone(), out_path.clone());
-            hosts.insert(label.clone(), LandedHost { drv_path, out_path, changed });
-        }
+            (label.clone(), LandedHost { drv_path, out_path, changed })
+        });
         let landed = Landed {
             v: V1,
             at: bus::clock::now(),
@@ -123,7 +124,7 @@ impl Ground<'_> {
             revision: trial.candidate.revision.clone(),
             base: trial.candidate.base.clone(),
             gate: run.id,
-            hosts,
+            hosts: hosts.collect(),
         };
         bus::retried(|| self.bus.tell_landed(&landed)).await?;
         Ok(Event::Told)

@@ -118,7 +118,7 @@ fn a_submit_killed_at_any_moment_is_completed_by_the_next() {
 }
 
 /// How many want each processor, over the last minute.
-fn rivals() -> f64 {
+pub(crate) fn rivals() -> f64 {
     let load = std::fs::read_to_string("/proc/loadavg").expect("a system with /proc");
     let load: f64 = load.split(' ').next().and_then(|it| it.parse().ok()).expect("a number");
     let processors = std::thread::available_parallelism().map_or(1, usize::from);

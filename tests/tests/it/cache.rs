@@ -13,12 +13,12 @@ use tests::{Flake, NixStore, Pool, WorkerOptions, eventually, flake::system_name
 use crate::{DEADLINE, all_built, host, hosts, text};
 
 /// A binary cache of files, and the key that signs in it.
-struct Cache {
+pub(crate) struct Cache {
     dir: tempfile::TempDir,
 }
 
 impl Cache {
-    fn new(pool: &Pool) -> Self {
+    pub(crate) fn new(pool: &Pool) -> Self {
         let cache = Self { dir: tests::scratch() };
         let mut generate = pool.store.nix("nix-store");
         generate.args(["--generate-binary-cache-key", "pool-1"]);
@@ -35,16 +35,16 @@ impl Cache {
         self.path("secret")
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("file://{}", self.path("cache").display())
     }
 
-    fn public(&self) -> String {
+    pub(crate) fn public(&self) -> String {
         fs::read_to_string(self.path("public")).expect("a public key")
     }
 
     /// The tables of a worker that pushes here.
-    fn pushed_to(&self) -> String {
+    pub(crate) fn pushed_to(&self) -> String {
         format!("[cache]\npush_to = {:?}\nsign_key_file = {:?}\n", self.url(), self.key())
     }
 

@@ -2,7 +2,7 @@
 
 use tests::{Flake, Pool};
 
-use crate::{all_built, text};
+use crate::{all_built, asking_again::rivals, text};
 
 const NOWHERE: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -91,4 +91,34 @@ fn a_broker_that_is_away_is_undecided() {
     let output = tests::process::run(gate.args(["--patience", "1s"]), crate::DEADLINE);
     assert_eq!(output.code, Some(3), "{output}");
     assert!(output.stderr.contains("broker"), "{output}");
+}
+
+#[test]
+fn a_thousand_hosts_have_their_verdict_within_a_second() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1));
+    let worker = pool.worker("w1");
+    pool.submit(&["h01", "--rev", &rev, "--wait"]).expect_code(0);
+    drop(worker);
+    // The same record under a thousand names: what is read is what a fleet's would be.
+    let (key, record) = pool.results().into_iter().next().expect("a record");
+    let repo = key.split('.').next().expect("a repo");
+    let bytes = serde_json::to_vec(&record).expect("JSON");
+    let names: Vec<String> = (0..1000).map(|n| format!("n{n}")).collect();
+    pool.block_on(async {
+        let context = pool.jetstream().await;
+        for name in &names {
+            let subject = format!("$KV.nbp-results.{repo}.{rev}.{name}");
+            let published = context.publish(subject, bytes.clone().into()).await;
+            published.expect("a connected client").await.expect("a bucket that takes it");
+        }
+    });
+    let began = std::time::Instant::now();
+
+    let answer = pool.gate_check(&["--rev", &rev, "--hosts", &names.join(",")]);
+
+    let took = began.elapsed();
+    assert_eq!(answer.expect_code(0).json()["expected"], 1000);
+    println!("1,000 hosts: {took:?}");
+    assert!(took.as_secs_f64() < rivals().max(1.0), "it took {took:?}");
 }

@@ -18,6 +18,7 @@ mod finishing;
 mod following;
 mod forge_client;
 mod fuzz;
+mod gate_cache;
 mod gate_checks;
 mod gate_crashes;
 mod gate_external;
