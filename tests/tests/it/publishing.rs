@@ -7,6 +7,7 @@ use bus::{Bus, Endpoint, Error, Queued};
 use proto::{
     JobMessage, V1,
     event::{JobEvent, What},
+    gate::Landed,
     subject::JobSubject,
 };
 use tests::{Flake, NatsServer, Pool, PoolOptions, eventually};
@@ -157,4 +158,31 @@ async fn a_publish_that_is_denied_is_not_tried_again() {
     assert!(matches!(error, Error::Denied { .. }) && !error.transient(), "{error}");
     let denied = server.log().matches("Publish Violation").count();
     assert_eq!(denied, 1, "{}", server.log());
+}
+
+#[test]
+fn a_landing_is_told_once_also_when_its_message_id_is_forgotten() {
+    let pool = Pool::start();
+    let gate = proto::GateId(uuid::Uuid::from_u128(1));
+    let revision = |digit: char| digit.to_string().repeat(40).parse().expect("a revision");
+    let landed = |digit| Landed {
+        v: V1,
+        at: proto::Timestamp(1),
+        repo: "homelab".parse().expect("a repo"),
+        branch: "master".into(),
+        revision: revision(digit),
+        base: revision('b'),
+        gate,
+        hosts: [].into(),
+    };
+    // Without an id, as the stream holds it when the two minutes of its memory are over.
+    let told = serde_json::to_vec(&landed('c')).expect("JSON");
+    pool.publish("nbp.event.landed.homelab", &told);
+    pool.block_on(async {
+        let bus = connect(&pool).await;
+        bus.tell_landed(&landed('c')).await.expect("told before");
+        bus.tell_landed(&landed('d')).await.expect("told");
+        bus.tell_landed(&landed('d')).await.expect("told before");
+    });
+    assert_eq!(pool.events("nbp.event.landed.>").len(), 2);
 }
