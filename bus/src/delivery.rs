@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{AckKind, Message};
+use async_nats::{
+    HeaderMap,
+    jetstream::{AckKind, Message},
+};
 use bytes::Bytes;
-use proto::Timestamp;
+use proto::{Timestamp, TraceParent, trace};
 use tokio::{sync::mpsc, task::AbortHandle};
 use tracing::warn;
 
@@ -72,6 +75,11 @@ impl Delivery {
         self.message.info().map_or(1, |info| info.delivered)
     }
 
+    /// The span that asked for the job, if its asker says so in a way that can be read.
+    pub fn trace(&self) -> Option<TraceParent> {
+        self.message.headers.as_ref().and_then(trace_in)
+    }
+
     /// Tells the server that the work goes on. Not confirmed: the lease is what counts.
     pub fn progress(&self) -> impl Future<Output = ()> + Send + 'static {
         let (client, reply) = (self.message.context.client(), self.message.reply.clone());
@@ -116,6 +124,11 @@ impl Delivery {
     pub fn abandon(mut self) {
         self.settled = true;
     }
+}
+
+/// The span in a job message's headers; anything that is none is as good as no header.
+pub(crate) fn trace_in(headers: &HeaderMap) -> Option<TraceParent> {
+    headers.get(trace::HEADER)?.as_str().parse().ok()
 }
 
 impl Drop for Delivery {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use async_nats::jetstream::message::PublishMessage;
 use backon::{ExponentialBuilder, Retryable as _};
 use proto::{
-    JobKey, JobMessage,
+    JobKey, JobMessage, TraceParent,
     event::{DeadLetter, JobEvent, WorkerEvent},
     log::LogChunk,
     record::Epoch,
     subject::{self, JobSubject},
-    topology,
+    topology, trace,
 };
 use serde::Serialize;
 
@@ -46,7 +46,7 @@ fn elections() -> ExponentialBuilder {
 }
 
 impl Bus {
-    /// Queues a job and waits until the stream has it.
+    /// Queues a job and waits until the stream has it. `trace` is what its build is a part of.
     ///
     /// # Errors
     /// Full, denied, not served, or no answer after some tries. Publishing again is safe.
@@ -54,14 +54,18 @@ impl Bus {
         &self,
         subject: &JobSubject,
         message: &JobMessage,
+        trace: Option<TraceParent>,
     ) -> Result<Queued, Error> {
         let address = subject.subject();
         let payload = encode("publish", &address, message)?;
         let publish = || async {
             let bytes = payload.len();
             // No message id: deduplication would swallow a legitimate asking after an ack.
-            let publish =
+            let mut publish =
                 PublishMessage::build().payload(payload.clone()).expected_stream(topology::JOBS);
+            if let Some(trace) = trace {
+                publish = publish.header(trace::HEADER, trace.to_string().as_str());
+            }
             self.publish_acked("publish", &address, publish, bytes).await
         };
         match publish.retry(elections()).when(Error::transient).await {

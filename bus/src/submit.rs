@@ -13,6 +13,8 @@ use proto::{
     subject::{self, JobSubject},
     topology::{self, Bucket},
 };
+use telemetry::span;
+use tracing::{Instrument as _, Span};
 
 use crate::{clock, connection::Bus, error::Error, patience::retried, streams::Queued};
 
@@ -25,6 +27,17 @@ pub enum Asked {
     Joined,
     /// A finished failure of the flake answers it.
     FromRecord,
+}
+
+impl Asked {
+    /// The name in traces.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Joined => "joined",
+            Self::FromRecord => "known",
+        }
+    }
 }
 
 /// Tries to get a wish written against others who write the same request. Each lost race means
@@ -74,6 +87,13 @@ impl Bus {
     /// # Errors
     /// No answer, denied, full, not served; [`Error::Clash`].
     pub async fn ask(&self, job: &JobKey, ask: &Ask) -> Result<Asked, Error> {
+        let span = span::publish(job, ask.run);
+        let trace = telemetry::context(&span).or(ask.trace);
+        let ask = Ask { trace, ..ask.clone() };
+        self.asked(job, &ask, &span).instrument(span.clone()).await
+    }
+
+    async fn asked(&self, job: &JobKey, ask: &Ask, span: &Span) -> Result<Asked, Error> {
         let (requests, results) = (self.requests(), self.results());
         let key = job.to_string();
         let mut races = 0;
@@ -81,15 +101,17 @@ impl Bus {
             let fresh = Incarnation(uuid::Uuid::now_v7());
             let request = requests.get(&key).await?;
             let record = results.get(&key).await?;
-            let (incarnation, class, joined) =
+            let (request, joined) =
                 match request::ask(request.value.as_ref(), record.value.as_ref(), ask, fresh) {
                     Answer::FromRecord => return Ok(Asked::FromRecord),
                     Answer::Clash => return Err(Error::Clash { job: job.clone() }),
-                    Answer::Stands(incarnation) => (incarnation, ask.class.clone(), true),
+                    Answer::Stands(standing) => (standing, true),
                     Answer::Write(new) => {
-                        let joined = new.incarnation != fresh;
                         match requests.put_if(&key, &new, request.revision).await {
-                            Ok(_) => (new.incarnation, new.class, joined),
+                            Ok(_) => {
+                                let joined = new.incarnation != fresh;
+                                (new, joined)
+                            }
                             // Lost to another writer, or perhaps written: read again to know.
                             Err(Error::Conflict { .. } | Error::NoAnswer { .. })
                                 if races < RACES_MAX =>
@@ -102,14 +124,16 @@ impl Bus {
                         }
                     }
                 };
-            let class = request.value.filter(|_| joined).map_or(class, |request| request.class);
-            let subject =
-                JobSubject { class, priority: ask.wish.priority, job: job.clone(), incarnation };
-            let queued = self.publish_job(&subject, &message(&subject)).await?;
-            return Ok(match (joined, queued) {
+            let Request { class, incarnation, trace, .. } = request;
+            let priority = ask.wish.priority;
+            let subject = JobSubject { class, priority, job: job.clone(), incarnation };
+            let queued = self.publish_job(&subject, &message(&subject), trace).await?;
+            let asked = match (joined, queued) {
                 (false, Queued::Now) => Asked::Queued,
                 _ => Asked::Joined,
-            });
+            };
+            span::asked(span, incarnation, asked.name(), trace);
+            return Ok(asked);
         }
     }
 
@@ -206,7 +230,7 @@ impl Bus {
         let Some(priority) = request.priority() else { return Ok(None) };
         let (class, incarnation) = (request.class.clone(), request.incarnation);
         let subject = JobSubject { class, priority, job: job.clone(), incarnation };
-        let queued = self.publish_job(&subject, &message(&subject)).await?;
+        let queued = self.publish_job(&subject, &message(&subject), request.trace).await?;
         Ok(Some((subject, queued)))
     }
 
@@ -248,5 +272,6 @@ pub fn ask_of(run: &RunRecord, class: &Class) -> Ask {
         retry: false,
         avoid_worker: None,
         overrides: run.overrides.clone(),
+        trace: run.trace,
     }
 }

@@ -10,7 +10,7 @@ use proto::{
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{connection::Bus, error::Error, submit::message};
+use crate::{connection::Bus, delivery::trace_in, error::Error, submit::message};
 
 impl Bus {
     /// Hands out again at once what a former life of this worker was building: the message in its
@@ -36,7 +36,7 @@ impl Bus {
             let delete = format!("STREAM.MSG.DELETE.{}", topology::JOBS);
             let request = json!({ "seq": old.sequence, "no_erase": true });
             let _deleted: Option<Deleted> = self.api("take up", &delete, &request).await?;
-            self.publish_job(&job, &message(&job)).await?;
+            self.publish_job(&job, &message(&job), trace_in(&old.headers)).await?;
             taken_up.push(job);
         }
         Ok(taken_up)

@@ -9,13 +9,15 @@ use std::time::Duration;
 use bus::{Bus, retried};
 use proto::{
     GateId, Repo,
-    gate::{GateRun, Stage, Why},
+    gate::{End, GateRun, Stage, Why},
     subject,
 };
+use telemetry::span;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::Instant,
 };
+use tracing::Instrument as _;
 
 use crate::{
     lease::Trouble,
@@ -101,18 +103,38 @@ impl Kept {
         ground: &Ground<'_>,
         deadline: Option<Instant>,
     ) -> Result<Driven, StepError> {
+        let GateRun { repo, base, id, trace, .. } = &self.run;
+        let span = span::gate_run(repo, base, *id, *trace);
+        // On record with the next stage, for those who go on.
+        self.run.trace = trace.or_else(|| telemetry::context(&span));
+        let driven = self.turns(ground, deadline).instrument(span.clone()).await;
+        let end = match &driven {
+            Ok(Driven::Ended(run)) => run.stage.ended().map_or("waits", End::name),
+            Ok(Driven::Paused(..)) => "waits",
+            Err(_) => "failed",
+        };
+        span.record("nbp.end", end);
+        driven
+    }
+
+    async fn turns(
+        mut self,
+        ground: &Ground<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<Driven, StepError> {
         let mut orders = Orders::listen();
         loop {
             if self.run.stage.ended().is_some() {
                 return Ok(Driven::Ended(self.run));
             }
             ground.console.say(&format!("{}: {}", self.run.base, doing(&self.run.stage)));
+            let step = span::gate_step(self.run.stage.name());
             let turn = tokio::select! {
                 biased;
                 _ = ground.lease.keep() => Err(Pause::Lost),
                 () = passed(deadline) => Err(Pause::Deadline),
                 () = orders.stop() => Err(Pause::Told),
-                event = patiently(ground, &self.run) => Ok(event?),
+                event = patiently(ground, &self.run).instrument(step) => Ok(event?),
             };
             let event = match turn {
                 Ok(event) => event,

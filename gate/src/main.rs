@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code.into(),
     };
-    cli.global.voice.start_log(LevelFilter::WARN);
+    let _telemetry = cli.global.voice.start("nbp-gate", LevelFilter::WARN);
     let console = Console::new(cli.global.voice.is_quiet());
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

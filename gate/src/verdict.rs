@@ -173,6 +173,7 @@ mod tests {
             avoid_worker: None,
             overrides: proto::Overrides::default(),
             superseded_by: None,
+            trace: None,
         }
     }
 

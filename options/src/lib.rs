@@ -14,7 +14,7 @@ use bus::Endpoint;
 use clap::{ArgAction, Args, Parser, ValueEnum};
 use proto::ExitCode;
 use settings::NatsTable;
-use telemetry::Color;
+use telemetry::{Color, Telemetry};
 use tracing::level_filters::LevelFilter;
 
 pub use console::Console;
@@ -85,15 +85,16 @@ pub fn given(path: Option<&Path>) -> Option<&Path> {
 }
 
 impl Voice {
-    /// Starts the log; `base` is its level without `-v` and `-q`.
-    pub fn start_log(&self, base: LevelFilter) {
+    /// Starts log and traces of `program`; `base` is the log's level without `-v` and `-q`.
+    pub fn start(&self, program: &'static str, base: LevelFilter) -> Telemetry {
         let steps = |count: u8| i8::try_from(count).unwrap_or(i8::MAX);
         let color = match self.color {
             When::Auto => Color::Auto,
             When::Always => Color::Always,
             When::Never => Color::Never,
         };
-        telemetry::init(base, steps(self.verbose).saturating_sub(steps(self.quiet)), color);
+        let verbosity = steps(self.verbose).saturating_sub(steps(self.quiet));
+        telemetry::init(program, base, verbosity, color)
     }
 
     /// Only data and errors are wanted.

@@ -41,6 +41,7 @@ pub(crate) async fn ask_for(
         excluded: Vec::new(),
         priority: Priority::Normal,
         force: false,
+        trace: None,
     };
     retried(|| bus.record_run(&run)).await?;
     let ask = Ask { retry: true, ..ask_of(&run, &class) };

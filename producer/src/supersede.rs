@@ -80,6 +80,7 @@ mod tests {
             excluded: Vec::new(),
             priority: Priority::Normal,
             force: false,
+            trace: None,
         }
     }
 

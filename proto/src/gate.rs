@@ -22,6 +22,7 @@ use crate::{
     revision::Revision,
     time::Timestamp,
     token::{Class, Identity, Repo, WorkerName},
+    trace::{self, TraceParent},
     version::V1,
 };
 
@@ -46,6 +47,9 @@ pub struct GateRun {
     pub rounds: u32,
     /// Where it stands.
     pub stage: Stage,
+    /// The span that began it, which whoever goes on with it is linked to.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::lenient")]
+    pub trace: Option<TraceParent>,
 }
 
 /// What a run tries to land.

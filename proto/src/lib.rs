@@ -24,6 +24,7 @@ pub mod tally;
 pub mod time;
 pub mod token;
 pub mod topology;
+pub mod trace;
 pub mod version;
 pub mod worker;
 
@@ -42,5 +43,6 @@ pub use signature::Signature;
 pub use tally::Tally;
 pub use time::Timestamp;
 pub use token::{Class, HolderName, Host, Identity, Input, Repo, TokenError, WorkerName};
+pub use trace::TraceParent;
 pub use version::V1;
 pub use worker::Presence;

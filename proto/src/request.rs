@@ -12,6 +12,7 @@ use crate::{
     record::Record,
     time::Timestamp,
     token::{Class, Identity, WorkerName},
+    trace::{self, TraceParent},
     version::V1,
 };
 
@@ -39,6 +40,10 @@ pub struct Request {
     /// The newer run that took the last wish away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<RunId>,
+    /// The span that opened this incarnation, for whoever queues or builds it. A hint: it decides
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::lenient")]
+    pub trace: Option<TraceParent>,
 }
 
 /// One run wanting one job.
@@ -70,6 +75,8 @@ pub struct Ask {
     pub avoid_worker: Option<WorkerName>,
     /// Inputs of the flake that are replaced; the job's revision token has their digest.
     pub overrides: Overrides,
+    /// The span that asks; an incarnation that it opens is traced back to it.
+    pub trace: Option<TraceParent>,
 }
 
 /// What an ask comes to.
@@ -77,8 +84,8 @@ pub struct Ask {
 pub enum Answer {
     /// Write this request by compare-and-set, then publish its incarnation.
     Write(Request),
-    /// The wish already stands there; publish the incarnation again, which heals a crash.
-    Stands(Incarnation),
+    /// The wish already stands in this request; publish its incarnation again, which heals a crash.
+    Stands(Request),
     /// A finished failure of the flake answers it: nothing to write or to build.
     FromRecord,
     /// The job is being built with other overrides, whose digest happens to be the same.
@@ -143,7 +150,7 @@ pub fn ask(
     let wish = mine.filter(|wish| wish.priority >= ask.wish.priority).unwrap_or(&ask.wish);
     joined.wanted_by.insert(ask.run, wish.clone());
     if joined == *open {
-        return Answer::Stands(open.incarnation);
+        return Answer::Stands(joined);
     }
     Answer::Write(joined)
 }
@@ -168,6 +175,7 @@ fn opened(ask: &Ask, fresh: Incarnation, mut wanted_by: BTreeMap<RunId, Wish>) -
         avoid_worker: ask.avoid_worker.clone(),
         overrides: ask.overrides.clone(),
         superseded_by: None,
+        trace: ask.trace,
     }
 }
 
@@ -204,6 +212,7 @@ mod tests {
             retry: false,
             avoid_worker: None,
             overrides: Overrides::default(),
+            trace: None,
         }
     }
 
@@ -287,9 +296,9 @@ mod tests {
     #[test]
     fn asking_again_stands_and_a_more_urgent_wish_is_raised() {
         let request = wanted(&[1, 2]);
-        assert_eq!(ask(Some(&request), None, &asks(2)), Answer::Stands(incarnation(1)));
+        assert_eq!(ask(Some(&request), None, &asks(2)), Answer::Stands(request.clone()));
         let low = Ask { wish: wish(Priority::Low), ..asks(2) };
-        assert_eq!(ask(Some(&request), None, &low), Answer::Stands(incarnation(1)));
+        assert_eq!(ask(Some(&request), None, &low), Answer::Stands(request.clone()));
         let high = Ask { wish: wish(Priority::High), ..asks(2) };
         let raised = writes(ask(Some(&request), None, &high), 1, &[1, 2]);
         assert_eq!(raised.priority(), Some(Priority::High));
@@ -369,6 +378,6 @@ mod tests {
         assert!(forced.force);
         // Asked again after a lost answer, it does not force itself a second time.
         let again = ask(Some(&forced), None, &forces(2));
-        assert_eq!(again, Answer::Stands(incarnation(9)));
+        assert_eq!(again, Answer::Stands(forced));
     }
 }

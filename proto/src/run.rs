@@ -11,6 +11,7 @@ use crate::{
     revision::Revision,
     time::Timestamp,
     token::{Class, Host, Identity, Repo},
+    trace::{self, TraceParent},
     version::V1,
 };
 
@@ -48,6 +49,9 @@ pub struct RunRecord {
     /// Build again, whatever is known.
     #[serde(default)]
     pub force: bool,
+    /// The span that asked, which a verdict over this run is traced back to.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::lenient")]
+    pub trace: Option<TraceParent>,
 }
 
 impl RunRecord {

@@ -66,6 +66,9 @@ fn finished(outcome: Outcome) -> State {
     })
 }
 
+/// The example of the W3C recommendation.
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 fn overrides() -> Overrides {
     let (repo, revision) =
         (parse("nixos-servers"), parse("89abcdef0123456789abcdef0123456789abcdef"));
@@ -100,8 +103,11 @@ fn request() {
         avoid_worker: Some(parse("w2")),
         overrides: Overrides::default(),
         superseded_by: None,
+        trace: None,
     };
     check(&request, include_str!("wire/request.json"));
+    let traced = Request { trace: Some(parse(TRACE)), ..request.clone() };
+    check(&traced, include_str!("wire/request_traced.json"));
     let request = Request { overrides: overrides(), ..request };
     check(&request, include_str!("wire/request_overrides.json"));
 }
@@ -200,8 +206,11 @@ fn run() {
         excluded: vec![parse("pi4")],
         priority: Priority::Normal,
         force: false,
+        trace: None,
     };
     check(&run, include_str!("wire/run.json"));
+    let traced = RunRecord { trace: Some(parse(TRACE)), ..run.clone() };
+    check(&traced, include_str!("wire/run_traced.json"));
     let revision = run.revision.with(&overrides());
     let overridden = RunRecord { overrides: overrides(), revision, ..run.clone() };
     check(&overridden, include_str!("wire/run_overrides.json"));
@@ -297,6 +306,7 @@ fn gate_run(stage: Stage) -> GateRun {
         at: Timestamp(1_700_000_000_000),
         rounds: 1,
         stage,
+        trace: None,
     }
 }
 

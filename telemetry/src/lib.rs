@@ -1,14 +1,19 @@
-//! What a binary of the pool tells a person on a terminal: its log, and foreign text made safe.
+//! What a binary of the pool tells: its log on stderr, its traces to a collector, and foreign text
+//! made safe for a terminal.
 //!
-//! It does not know what is told, and it never writes to stdout, which belongs to data.
+//! It does not know when anything happens, and it never writes to stdout, which belongs to data.
 
+mod context;
+mod otlp;
 mod plain;
+pub mod span;
 
 use std::io::IsTerminal as _;
 
-use tracing::level_filters::LevelFilter;
+use tracing::{level_filters::LevelFilter, warn};
 use tracing_subscriber::{filter::Targets, fmt, prelude::*};
 
+pub use context::context;
 pub use plain::{plain, plain_lines};
 
 /// When the log is coloured.
@@ -23,9 +28,21 @@ pub enum Color {
     Never,
 }
 
-/// Sends the log to stderr. `base` is the level without `-v` and `-q`; `verbosity` is how often
-/// `-v` was given, less how often `-q` was. A second call changes nothing.
-pub fn init(base: LevelFilter, verbosity: i8, color: Color) {
+/// The target of the spans that are traced. The log leaves them out, and traces have nothing else.
+pub(crate) const TRACES: &str = "nbp::trace";
+
+/// What must live as long as the program: dropped, it sends the last spans, for at most two
+/// seconds.
+#[derive(Debug)]
+#[must_use = "dropped, it ends the traces"]
+pub struct Telemetry {
+    _export: Option<otlp::Export>,
+}
+
+/// Sends the log to stderr, and traces to where the `OTEL_*` variables say, if they do. `program` is
+/// the name of the service; `base` is the log's level without `-v` and `-q`; `verbosity` is how
+/// often `-v` was given, less how often `-q` was. A second call changes nothing.
+pub fn init(program: &'static str, base: LevelFilter, verbosity: i8, color: Color) -> Telemetry {
     let layer = fmt::layer().compact().with_writer(std::io::stderr).with_target(verbosity > 0);
     let layer = match color {
         Color::Always => layer.with_ansi(true),
@@ -37,7 +54,34 @@ pub fn init(base: LevelFilter, verbosity: i8, color: Color) {
     let targets = Targets::new()
         .with_default(level(base, verbosity))
         .with_target("async_nats", level(base, verbosity.saturating_sub(1)));
-    tracing_subscriber::registry().with(targets).with(layer).try_init().ok();
+    let targets = targets.with_target(TRACES, LevelFilter::OFF);
+    let (export, tracer, trouble) = match otlp::start(program) {
+        Ok(Some((export, tracer))) => (Some(export), Some(tracer), None),
+        Ok(None) => (None, None, None),
+        Err(error) => (None, None, Some(error)),
+    };
+    let traces = tracer.map(|tracer| {
+        tracing_opentelemetry::layer()
+            .with_tracer(tracer)
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_filter(Targets::new().with_target(TRACES, LevelFilter::INFO))
+    });
+    let log = layer.with_filter(targets);
+    tracing_subscriber::registry().with(log).with(traces).try_init().ok();
+    if let Some(error) = trouble {
+        // Nobody's build fails for it.
+        warn!("there will be no traces: failed to {}", plain(&error.to_string()));
+    }
+    Telemetry { _export: export }
+}
+
+/// What one of the standard variables of OpenTelemetry says, if anything.
+#[expect(clippy::disallowed_methods, reason = "the environment is where OpenTelemetry is set up")]
+pub(crate) fn variable(name: &str) -> Option<String> {
+    let value = std::env::var(name).ok()?.trim().to_owned();
+    (!value.is_empty()).then_some(value)
 }
 
 /// The level `steps` louder than `base`.

@@ -6,6 +6,7 @@
 //! parallel and leave no process behind. Calls block: what a test waits for is another process.
 
 pub mod certificates;
+pub mod collector;
 pub mod disk;
 pub mod flake;
 pub mod forge;
@@ -23,6 +24,7 @@ pub mod stranger;
 pub mod tap;
 pub mod updates;
 
+pub use collector::Collector;
 pub use disk::SmallDisk;
 pub use flake::Flake;
 pub use forge::MockForge;

@@ -39,6 +39,7 @@ pub struct Pool {
     runtime: Runtime,
     dir: TempDir,
     below_repo: String,
+    env: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +52,8 @@ pub struct PoolOptions {
     pub repo: String,
     /// Three brokers that replicate everything to each other, not one.
     pub cluster: bool,
+    /// Variables of all programs, for those that the environment alone configures.
+    pub env: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -80,7 +83,7 @@ pub struct WorkerOptions<'a> {
 impl Default for PoolOptions {
     fn default() -> Self {
         let setup = ["--ack-wait", "2s"].map(str::to_owned).to_vec();
-        Self { setup, nats: String::new(), repo: String::new(), cluster: false }
+        Self { setup, nats: String::new(), repo: String::new(), cluster: false, env: Vec::new() }
     }
 }
 
@@ -127,6 +130,7 @@ impl Pool {
             runtime: runtime.build().expect("a runtime"),
             dir: scratch(),
             below_repo: options.repo.clone(),
+            env: options.env.clone(),
         };
         let mut setup: Vec<&str> = vec!["setup"];
         setup.extend(options.setup.iter().map(String::as_str));
@@ -366,7 +370,7 @@ impl Pool {
 
     fn program(&self, name: &str, store: &NixStore) -> Command {
         let mut command = command(binary(name));
-        command.envs(store.env()).current_dir(self.dir.path());
+        command.envs(store.env()).envs(self.env.iter().cloned()).current_dir(self.dir.path());
         command
     }
 

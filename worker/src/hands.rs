@@ -10,11 +10,13 @@ use proto::{
     event::{DeadLetter, What, WorkerChange, WorkerEvent},
     subject::JobSubject,
 };
+use telemetry::span;
 use tokio::{sync::mpsc, sync::oneshot, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, Span, debug, info, warn};
 
 use crate::{
+    attempts::Attempts,
     build::{self, BuildContext, BuildEnd, Ended, Limits, Notice, Task},
     last_good,
     log_pump::{LogPump, LogSink},
@@ -58,6 +60,7 @@ pub(crate) struct Hands {
     logs: TaskTracker,
     deliveries: HashMap<DeliveryId, Delivery>,
     builds: HashMap<DeliveryId, CancellationToken>,
+    attempts: Attempts,
     notice: mpsc::Sender<(DeliveryId, Notice)>,
     noticed: mpsc::Receiver<(DeliveryId, Notice)>,
     stop_pull: Option<oneshot::Sender<()>>,
@@ -90,6 +93,7 @@ impl Hands {
             logs,
             deliveries: HashMap::new(),
             builds: HashMap::new(),
+            attempts: Attempts::default(),
             notice,
             noticed,
             stop_pull: None,
@@ -118,6 +122,9 @@ impl Hands {
                 Ok(Done::Pulled(pulled)) => return self.pulled(pulled),
                 Ok(Done::Acked(id, unconfirmed)) => {
                     let confirmed = unconfirmed.is_none();
+                    if confirmed {
+                        self.attempts.settled(id);
+                    }
                     self.deliveries.extend(unconfirmed.map(|delivery| (id, delivery)));
                     return Event::Acked(id, confirmed);
                 }
@@ -166,6 +173,7 @@ impl Hands {
                 let results = self.bus.results();
                 // Here and not in the machine: who vouches for a finish is no part of deciding it.
                 let record = self.bus.signed(&job, *record);
+                self.attempts.comes_to(id, &record.state);
                 self.task(async move {
                     let put = results.put_if(&job.to_string(), &record, expected).await;
                     Event::RecordWritten(id, written(&job, put))
@@ -182,22 +190,23 @@ impl Hands {
             }
             Effect::Ack(id) => self.ack(id),
             Effect::Nak(id, delay) => {
+                let span = self.attempts.settles(id, "nak");
+                self.attempts.settled(id);
                 if let Some(delivery) = self.deliveries.remove(&id) {
-                    self.tasks.spawn(async move {
-                        delivery.nak(delay).await;
-                        Done::Nothing
-                    });
+                    self.tasks.spawn(delivery.nak(delay).map(|()| Done::Nothing).instrument(span));
                 }
             }
             Effect::Abandon(id) => {
+                self.attempts.fenced(id);
                 if let Some(delivery) = self.deliveries.remove(&id) {
                     delivery.abandon();
                 }
             }
             Effect::Build { id, subject, record, plan, overrides } => {
                 let last_good = self.last_good(&subject.job);
+                let span = self.attempt(id, &subject, &record);
                 let (job, epoch) = (subject.job, record.epoch);
-                self.build(id, Task { job, epoch, plan, overrides, last_good });
+                self.build(id, Task { job, epoch, plan, overrides, last_good }, span);
             }
             Effect::Kill(id) => {
                 if let Some(stop) = self.builds.get(&id) {
@@ -320,12 +329,14 @@ impl Hands {
 
     fn ack(&mut self, id: DeliveryId) {
         let Some(mut delivery) = self.deliveries.remove(&id) else { return };
-        self.tasks.spawn(async move {
+        let span = self.attempts.settles(id, "ack");
+        let acking = async move {
             match delivery.ack().await {
                 Ok(()) => Done::Acked(id, None),
                 Err(_) => Done::Acked(id, Some(delivery)),
             }
-        });
+        };
+        self.tasks.spawn(acking.instrument(span));
     }
 
     fn note_good(&mut self, job: JobKey, record: Box<Record>) {
@@ -350,7 +361,23 @@ impl Hands {
         told
     }
 
-    fn build(&mut self, id: DeliveryId, task: Task) {
+    fn attempt(&mut self, id: DeliveryId, subject: &JobSubject, record: &Record) -> Span {
+        let delivery = self.deliveries.get(&id);
+        self.attempts.begin(
+            id,
+            &span::Attempt {
+                subject,
+                epoch: record.epoch,
+                number: record.attempts.len(),
+                deliveries: delivery.map_or(1, Delivery::deliveries),
+                worker: &self.worker,
+                instance: self.instance,
+                asked: delivery.and_then(Delivery::trace),
+            },
+        )
+    }
+
+    fn build(&mut self, id: DeliveryId, task: Task, span: Span) {
         let stop = CancellationToken::new();
         self.builds.insert(id, stop.clone());
         let (log, lines, dropped) = LogSink::new(LOG_LINES_WAITING);
@@ -363,7 +390,7 @@ impl Hands {
         let (notices, mut noticed) = mpsc::channel(1);
         let to_loop = self.notice.clone();
         let context = std::sync::Arc::clone(&self.context);
-        self.tasks.spawn(async move {
+        let attempt = async move {
             let building = build::build(&context, task, notices, log, stop);
             let forwarding = async {
                 while let Some(notice) = noticed.recv().await {
@@ -374,7 +401,8 @@ impl Hands {
             let work = AssertUnwindSafe(async { tokio::join!(building, forwarding).0 });
             let ended = work.catch_unwind().await.unwrap_or_else(|_| panicked());
             Done::Event(Event::Ended(id, ended))
-        });
+        };
+        self.tasks.spawn(attempt.instrument(span));
     }
 }
 

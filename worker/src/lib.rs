@@ -13,6 +13,7 @@
 //! It never asks for a job on its own behalf, and writes no request.
 
 pub mod admission;
+mod attempts;
 pub mod broker;
 pub mod build;
 pub mod cli;
@@ -52,7 +53,7 @@ pub async fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code.into(),
     };
-    cli.voice.start_log(LevelFilter::INFO);
+    let _telemetry = cli.voice.start("nbp-worker", LevelFilter::INFO);
     match command(cli.command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

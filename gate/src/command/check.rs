@@ -7,7 +7,11 @@ use std::{
 };
 
 use bus::Bus;
-use proto::{ExitCode, Host, Identity, JobKey, Repo, Revision, RunId, RunRecord, run::run_key};
+use proto::{
+    ExitCode, Host, Identity, JobKey, Repo, Revision, RunId, RunRecord, TraceParent, run::run_key,
+};
+use telemetry::span;
+use tracing::Instrument as _;
 
 use crate::{
     config::Config,
@@ -38,6 +42,8 @@ pub(crate) struct Args {
 struct Expected {
     hosts: BTreeSet<Host>,
     excluded: Vec<Host>,
+    /// The span that asked for them.
+    trace: Option<TraceParent>,
 }
 
 pub(crate) async fn run(
@@ -47,15 +53,19 @@ pub(crate) async fn run(
     json: bool,
 ) -> Result<ExitCode, Error> {
     let expected = expected(&args, bus, config).await?;
+    let span = span::gate_check(&args.repo, &args.rev, expected.trace);
     let of_host = |host| {
         let (repo, revision) = (args.repo.clone(), args.rev.clone());
         JobKey { repo, revision, host }
     };
     let jobs: Vec<JobKey> = expected.hosts.into_iter().map(of_host).collect();
-    let seen = seen_all(bus, &jobs).await?;
+    let seen = seen_all(bus, &jobs).instrument(span.clone()).await?;
+    let asked = seen.iter().filter_map(|seen| seen.request.value.as_ref()?.trace);
+    span::about(&span, asked);
     let found = jobs.iter().zip(&seen).map(|(job, seen)| finding(config, job, seen));
     let findings = jobs.iter().map(|job| job.host.clone()).zip(found).collect();
     let verdict = Verdict::over(&findings);
+    span.record("nbp.verdict", verdict.name());
     let text = match json {
         true => render::json(verdict, &findings),
         false => render::text(verdict, &findings, &expected.excluded),
@@ -71,15 +81,15 @@ pub(crate) async fn run(
 async fn expected(args: &Args, bus: &Bus, config: &Config) -> Result<Expected, Error> {
     let Some(run) = args.run else {
         let hosts = args.hosts.iter().cloned().collect();
-        return Ok(Expected { hosts, excluded: Vec::new() });
+        return Ok(Expected { hosts, excluded: Vec::new(), trace: None });
     };
     let record = trusted_run(bus, run, &config.trusted(bus.identity())).await?;
     if record.repo != args.repo || record.revision != args.rev {
         let RunRecord { repo, revision, .. } = record;
         return Err(Error::OtherCommit { run, repo, revision });
     }
-    let RunRecord { hosts, excluded, .. } = record;
-    Ok(Expected { hosts: hosts.into_keys().collect(), excluded })
+    let RunRecord { hosts, excluded, trace, .. } = record;
+    Ok(Expected { hosts: hosts.into_keys().collect(), excluded, trace })
 }
 
 /// Looks under the trusted identities only: the server lets nobody write under another's, so a

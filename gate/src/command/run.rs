@@ -76,6 +76,7 @@ fn fresh(bus: &Bus, repo: &Repo, base: String, source: Source) -> GateRun {
         at: bus::clock::now(),
         rounds: 0,
         stage: Stage::Pin,
+        trace: None,
     }
 }
 

@@ -64,6 +64,7 @@ fn run(stage: Stage) -> GateRun {
         at: Timestamp(0),
         rounds: 1,
         stage,
+        trace: None,
     }
 }
 

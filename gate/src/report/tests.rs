@@ -63,6 +63,7 @@ impl Story {
             at: Timestamp(NOW_S * 1000),
             rounds: 1,
             stage: Stage::Pin,
+            trace: None,
         };
         let site = Site {
             urls: BTreeMap::from([

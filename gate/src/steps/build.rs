@@ -124,6 +124,7 @@ impl Ground<'_> {
             excluded: Vec::new(),
             priority: Priority::High,
             force: false,
+            trace: run.trace,
         }
     }
 

@@ -9,7 +9,9 @@ use proto::{
     Class, ExitCode, Host, Input, JobKey, Override, Overrides, Priority, Repo, Revision, RunId,
     RunRecord, TokenError, V1,
 };
-use settings::{Branch, HostGlob, Span};
+use settings::{Branch, HostGlob};
+use telemetry::span;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use crate::{
@@ -64,36 +66,11 @@ pub(crate) struct Args {
     wait: bool,
     /// How long to wait
     #[arg(long, default_value = "2h", value_name = "DURATION")]
-    timeout: Span,
+    timeout: settings::Span,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Error> {
-    let wanted = Wanted {
-        repo: &args.repo,
-        hosts: &args.hosts,
-        exclude: &args.exclude,
-        branch: args.git_ref.as_ref(),
-        revision: args.rev.as_ref(),
-    };
-    let overrides = overrides(&args)?;
-    // Both fail at once where they can: evaluating a flake may take minutes.
-    if wanted.needs_repo() {
-        context.config.repo(wanted.repo)?;
-    }
-    let bus = context.connect().await?;
-    let expected = expected::expected(wanted, &context.config, context.console).await?;
-    refuse_unserved(&bus, expected.hosts.values()).await?;
-    let run = record(&args, expected, overrides, &bus);
-    retried(|| bus.record_run(&run)).await?;
-    announce(&run, args.wait, context)?;
-    let known = ask_all(&bus, &run).await?;
-    if args.supersede {
-        for older in supersede::older_runs(&bus, &run).await? {
-            let (id, rev) = (older.run, older.revision.short());
-            context.console.say(&format!("run {id} ({rev}) is superseded"));
-        }
-    }
-    let hosts = said_of_known(&bus, &run, known, context).await?;
+    let (bus, run, hosts) = asked(&args, context).instrument(span::submit(&args.repo)).await?;
     let (hosts, code) = if args.wait {
         let (hosts, end) =
             follow::follow(&bus, &run, Some(args.timeout.0), context.console).await?;
@@ -110,6 +87,42 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
     }
     bus.close().await;
     Ok(code)
+}
+
+/// Asks for everything; gives what was asked for, and how it stands.
+async fn asked(
+    args: &Args,
+    context: &mut Context<'_>,
+) -> Result<(Bus, RunRecord, Vec<HostStatus>), Error> {
+    let wanted = Wanted {
+        repo: &args.repo,
+        hosts: &args.hosts,
+        exclude: &args.exclude,
+        branch: args.git_ref.as_ref(),
+        revision: args.rev.as_ref(),
+    };
+    let overrides = overrides(args)?;
+    // Both fail at once where they can: evaluating a flake may take minutes.
+    if wanted.needs_repo() {
+        context.config.repo(wanted.repo)?;
+    }
+    let bus = context.connect().await?;
+    let expected = expected::expected(wanted, &context.config, context.console).await?;
+    refuse_unserved(&bus, expected.hosts.values()).await?;
+    let run = record(args, expected, overrides, &bus);
+    let (git_ref, hosts) = (run.git_ref.as_deref(), run.hosts.len());
+    span::resolved(&Span::current(), run.run, &run.revision, git_ref, hosts);
+    retried(|| bus.record_run(&run)).await?;
+    announce(&run, args.wait, context)?;
+    let known = ask_all(&bus, &run).await?;
+    if args.supersede {
+        for older in supersede::older_runs(&bus, &run).await? {
+            let (id, rev) = (older.run, older.revision.short());
+            context.console.say(&format!("run {id} ({rev}) is superseded"));
+        }
+    }
+    let hosts = said_of_known(&bus, &run, known, context).await?;
+    Ok((bus, run, hosts))
 }
 
 /// A job of a class that has no consumer would wait for ever.
@@ -165,6 +178,7 @@ fn record(args: &Args, expected: Expected, overrides: Overrides, bus: &Bus) -> R
         excluded,
         priority: args.priority,
         force: args.force,
+        trace: telemetry::context(&Span::current()),
     }
 }
 

@@ -44,6 +44,7 @@ fn request(incarnation: u128, wishes: u128) -> Request {
         avoid_worker: None,
         overrides: proto::Overrides::default(),
         superseded_by: None,
+        trace: None,
     }
 }
 

@@ -266,6 +266,7 @@ async fn fact_9_a_denied_publish_is_silence_which_the_bus_explains() {
         avoid_worker: None,
         overrides: proto::Overrides::default(),
         superseded_by: None,
+        trace: None,
     };
 
     let put = bus.requests().put("key", &request).await;

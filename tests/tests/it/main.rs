@@ -46,6 +46,7 @@ mod sharing;
 mod signatures;
 mod standalone;
 mod sweeping;
+mod traces;
 mod unreadable;
 mod waiting;
 

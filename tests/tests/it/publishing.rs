@@ -47,8 +47,11 @@ fn a_job_that_is_queued_already_is_said_to_be() {
     pool.block_on(async {
         let bus = connect(&pool).await;
         let (subject, message) = job(1);
-        assert_eq!(bus.publish_job(&subject, &message).await.expect("stored"), Queued::Now);
-        assert_eq!(bus.publish_job(&subject, &message).await.expect("there"), Queued::Already);
+        assert_eq!(bus.publish_job(&subject, &message, None).await.expect("stored"), Queued::Now);
+        assert_eq!(
+            bus.publish_job(&subject, &message, None).await.expect("there"),
+            Queued::Already
+        );
     });
     assert_eq!(pool.messages("NBP_JOBS"), 1);
 }
@@ -61,8 +64,9 @@ async fn a_publish_that_nobody_takes_is_tried_again_until_somebody_does() {
     let before = heard();
     let (subject, message) = job(1);
     let mut publishing = tokio::task::JoinSet::new();
-    publishing
-        .spawn(async move { bus.publish_job(&subject, &message).await.map_err(|e| e.to_string()) });
+    publishing.spawn(async move {
+        bus.publish_job(&subject, &message, None).await.map_err(|e| e.to_string())
+    });
     // As between two leaders: the publish is answered by "nobody is there".
     eventually("the first try", DEADLINE, || (heard() > before).then_some(()));
     let context = jetstream::new(async_nats::connect(server.url()).await.expect("connects"));
@@ -84,7 +88,7 @@ async fn a_publish_that_nobody_ever_takes_says_so() {
     let server = NatsServer::start();
     let bus = Bus::connect(&endpoint(server.url())).await.expect("connects");
     let (subject, message) = job(1);
-    let error = bus.publish_job(&subject, &message).await.expect_err("nobody is there");
+    let error = bus.publish_job(&subject, &message, None).await.expect_err("nobody is there");
     assert!(matches!(error, Error::NotServed { .. }), "{error}");
     assert!(error.transient() && error.to_string().contains("producer setup"), "{error}");
 }
@@ -110,7 +114,7 @@ fn a_full_queue_refuses_loudly_and_takes_the_rest_when_there_is_room() {
     assert!((1..16).contains(&queued), "{queued}");
     pool.block_on(async {
         let (subject, message) = job(1);
-        let error = connect(&pool).await.publish_job(&subject, &message).await;
+        let error = connect(&pool).await.publish_job(&subject, &message, None).await;
         let error = error.expect_err("there is no room");
         assert!(matches!(error, Error::Full { .. }) && !error.transient(), "{error}");
     });
@@ -154,7 +158,7 @@ async fn a_publish_that_is_denied_is_not_tried_again() {
     let endpoint = Endpoint { nkey_file, ..endpoint(server.url()) };
     let bus = Bus::connect(&endpoint).await.expect("this identity may connect");
     let (subject, message) = job(1);
-    let error = bus.publish_job(&subject, &message).await.expect_err("no right to it");
+    let error = bus.publish_job(&subject, &message, None).await.expect_err("no right to it");
     assert!(matches!(error, Error::Denied { .. }) && !error.transient(), "{error}");
     let denied = server.log().matches("Publish Violation").count();
     assert_eq!(denied, 1, "{}", server.log());

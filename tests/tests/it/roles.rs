@@ -122,6 +122,7 @@ fn workers_find_what_fell_between_two_writes(pool: &KeyedPool, rev: &str) {
             avoid_worker: None,
             superseded_by: None,
             overrides: proto::Overrides::default(),
+            trace: None,
         };
         bus.requests().put_if(&job.to_string(), &request, 0).await.expect("its right");
     });
@@ -185,6 +186,7 @@ fn gates_read_and_tell(pool: &KeyedPool, id: &str, rev: &str) {
             priority: Priority::High,
             force: false,
             overrides: proto::Overrides::default(),
+            trace: None,
         };
         bus.record_run(&run).await.expect("its right");
         let ask = Ask { retry: true, ..bus::ask_of(&run, &run.hosts[&job.host]) };

@@ -3,8 +3,10 @@
 use std::{io, path::Path, time::Duration};
 
 use proto::{Built, Failure, FailureKind, InfraKind, Phase, record::PhaseTime, time::millis};
+use telemetry::span;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use super::{BuildContext, BuildEnd, Ended, Limits, Notice, Plan, Source, Task, halted, notify};
 use crate::{
@@ -41,7 +43,7 @@ pub(super) struct Attempt<'a> {
     pub(super) log: LogSink,
     pub(super) stop: CancellationToken,
     phases: Vec<PhaseTime>,
-    open: Option<(Phase, Instant)>,
+    open: Option<(Phase, Instant, Span)>,
 }
 
 impl<'a> Attempt<'a> {
@@ -278,13 +280,13 @@ impl<'a> Attempt<'a> {
 
     pub(super) async fn enter(&mut self, phase: Phase) {
         self.close_phase();
-        self.open = Some((phase, Instant::now()));
+        self.open = Some((phase, Instant::now(), span::phase(phase)));
         notify(&self.notices, Notice::Phase(phase), &self.stop).await;
     }
 
     /// A phase that is entered twice is one entry, with the sum.
     fn close_phase(&mut self) {
-        let Some((phase, since)) = self.open.take() else { return };
+        let Some((phase, since, _span)) = self.open.take() else { return };
         let ms = millis(since.elapsed());
         match self.phases.iter_mut().find(|time| time.phase == phase) {
             Some(time) => time.ms = time.ms.saturating_add(ms),

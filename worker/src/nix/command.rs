@@ -52,6 +52,9 @@ pub struct StorePath(String);
 
 /// These would let a user's or another program's settings in, or move git's repository away.
 const ENV_REMOVED: &[&str] = &[
+    // May hold a collector's token, which a fixed-output derivation could ask for by its name.
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
     "XDG_CONFIG_HOME",
     "XDG_DATA_HOME",
     "XDG_CACHE_HOME",

@@ -92,6 +92,7 @@ pub(super) fn request(of: Incarnation, wishes: usize) -> Request {
         avoid_worker: None,
         overrides: Overrides::default(),
         superseded_by: None,
+        trace: None,
     }
 }
 

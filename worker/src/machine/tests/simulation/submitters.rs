@@ -64,7 +64,8 @@ impl World {
                 let avoid_worker = avoid.map(|number| worker_name(number).parse().expect("a name"));
                 let class = tests::class();
                 let overrides = Overrides::default();
-                Task::Ask(Ask { run, wish, class, force, retry, avoid_worker, overrides })
+                let trace = None;
+                Task::Ask(Ask { run, wish, class, force, retry, avoid_worker, overrides, trace })
             }
             What::Withdraw { superseded_by } => {
                 let superseded_by = superseded_by.map(|it| RunId(Uuid::from_u128(it)));
@@ -219,7 +220,10 @@ impl World {
         };
         match ask(request.value.as_ref(), record.as_ref(), &asked, errand.fresh) {
             Answer::FromRecord | Answer::Clash => None,
-            Answer::Stands(of) => Some(self.publish(number, errand, asked.wish.priority, of)),
+            Answer::Stands(request) => {
+                let of = request.incarnation;
+                Some(self.publish(number, errand, asked.wish.priority, of))
+            }
             Answer::Write(new) => {
                 let by = Author::Asks(asked.run);
                 Some(self.write_request(number, errand, new, request.revision, by))

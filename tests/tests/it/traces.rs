@@ -1,0 +1,302 @@
+//! Traces: what a real collector is sent of a job's way, and what happens without one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::TcpListener,
+    time::Duration,
+};
+
+use tests::{
+    Collector, Flake, NixStore, Pool, PoolOptions, Updates, WorkerOptions,
+    collector::{Arrived, Manner, env_for},
+    eventually,
+    flake::system_name,
+    forge::Persona,
+};
+
+use crate::{DEADLINE, host, text};
+
+fn pool_with(env: Vec<(String, String)>) -> Pool {
+    Pool::start_with(&PoolOptions { env, ..PoolOptions::default() })
+}
+
+/// A job that w1 gives back in the middle and w2 finishes, traced; gives its run.
+fn two_attempts(pool: &Pool, rev: &str) -> String {
+    let second = NixStore::new();
+    second.release("h01");
+    let mut first =
+        pool.worker_with("w1", &WorkerOptions { drain_timeout: "200ms", ..Default::default() });
+    let submitted = pool.submit(&["h01", "--rev", rev, "--json"]).expect_code(0).json();
+    pool.store.wait_for_build(&system_name("h01"), DEADLINE);
+    first.sigterm();
+    assert!(first.wait(DEADLINE).success(), "{}", first.log());
+    let mut second =
+        pool.worker_with("w2", &WorkerOptions { store: Some(&second), ..Default::default() });
+    let run = text(&submitted["run"]);
+    pool.producer(&["watch", &run]).expect_code(0);
+    eventually("an empty queue", DEADLINE, || (pool.messages("NBP_JOBS") == 0).then_some(()));
+    // Its last spans are sent before it ends.
+    second.sigterm();
+    assert!(second.wait(DEADLINE).success(), "{}", second.log());
+    run
+}
+
+/// The spans that can be reached from one, by parents and links in either direction.
+fn connected<'a>(spans: &'a [Arrived], from: &'a Arrived) -> BTreeSet<&'a [u8]> {
+    let mut ties: BTreeMap<&[u8], BTreeSet<&[u8]>> = BTreeMap::new();
+    for span in spans {
+        let others = span.links.iter().map(|(_, span)| span).chain([&span.parent]);
+        for other in others.filter(|other| !other.is_empty()) {
+            ties.entry(&span.span).or_default().insert(other);
+            ties.entry(other).or_default().insert(&span.span);
+        }
+    }
+    let mut reached: BTreeSet<&[u8]> = BTreeSet::new();
+    let mut next: Vec<&[u8]> = vec![&from.span];
+    while let Some(span) = next.pop() {
+        if reached.insert(span) {
+            next.extend(ties.get(span).into_iter().flatten());
+        }
+    }
+    reached
+}
+
+#[track_caller]
+fn said(span: &Arrived, expected: &[(&str, &str)]) {
+    for (name, value) in expected {
+        let found = span.attributes.get(*name).map(String::as_str);
+        assert_eq!(found, Some(*value), "{name} of {span:#?}");
+    }
+}
+
+#[test]
+fn one_trace_connects_the_submit_two_attempts_on_two_workers_and_the_check() {
+    let collector = Collector::start(Manner::Takes);
+    let pool = pool_with(collector.env());
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+
+    let run = two_attempts(&pool, &rev);
+    pool.gate_check(&["--rev", &rev, "--run", &run]).expect_code(0);
+
+    let attempts = collector.wait_for("process nbp.build", 2, DEADLINE);
+    let [submit] = &collector.wait_for("submit", 1, DEADLINE)[..] else { panic!("one submit") };
+    let [publish] = &collector.wait_for("publish nbp.build", 1, DEADLINE)[..] else {
+        panic!("one publish")
+    };
+    let [check] = &collector.wait_for("gate check", 1, DEADLINE)[..] else { panic!("one check") };
+    let [first, second] = &attempts[..] else { panic!("two attempts: {attempts:#?}") };
+    let (own, asking) = (&submit.trace, (publish.trace.clone(), publish.span.clone()));
+    assert_eq!((&submit.parent.len(), &publish.parent), (&0, &submit.span));
+    assert_eq!((&first.trace, &first.parent, first.links.len()), (own, &publish.span, 0));
+    assert_eq!((&second.parent.len(), &second.links), (&0, &vec![asking]), "linked, not nested");
+    assert_eq!((&check.trace, &check.parent), (own, &submit.span));
+    let spans = collector.spans();
+    let reached = connected(&spans, submit);
+    let apart: Vec<&Arrived> =
+        spans.iter().filter(|span| !reached.contains(&span.span[..])).collect();
+    assert!(apart.is_empty(), "not connected: {apart:#?}");
+    what_they_say(&spans, &rev, &run);
+}
+
+fn what_they_say(spans: &[Arrived], rev: &str, run: &str) {
+    let named = |name: &'static str| spans.iter().filter(move |span| span.name == name);
+    let job = format!("homelab.{rev}.h01");
+    for submit in named("submit") {
+        assert_eq!(submit.service, "nbp-producer");
+        said(submit, &[("cicd.pipeline.name", "homelab"), ("cicd.pipeline.run.id", run)]);
+        said(submit, &[("vcs.ref.head.revision", rev), ("nbp.hosts", "1")]);
+    }
+    for publish in named("publish nbp.build") {
+        said(publish, &[("messaging.system", "nats"), ("messaging.operation.name", "publish")]);
+        said(publish, &[("messaging.operation.type", "send"), ("nbp.asked", "queued")]);
+        said(publish, &[("nbp.job", &job), ("messaging.destination.name", "NBP_JOBS")]);
+    }
+    let ends = ["handed-back", "built"].into_iter().zip(["cancellation", "success"]);
+    for (n, (attempt, (outcome, result))) in (1..).zip(named("process nbp.build").zip(ends)) {
+        assert_eq!(attempt.service, "nbp-worker");
+        said(attempt, &[("nbp.outcome", outcome), ("cicd.pipeline.task.run.result", result)]);
+        said(attempt, &[("cicd.worker.name", &format!("w{n}")), ("nbp.attempt", &n.to_string())]);
+        said(attempt, &[("nbp.job", &job), ("messaging.operation.type", "process")]);
+        said(attempt, &[("messaging.consumer.group.name", "x86_64-linux-normal")]);
+        let inside =
+            |name: &'static str| named(name).filter(|span| span.parent == attempt.span).count();
+        assert_eq!(["fetch", "evaluate", "build"].map(inside), [1, 1, 1], "phases of attempt {n}");
+        let settled = if n == 1 { "nak nbp.build" } else { "ack nbp.build" };
+        assert_eq!(inside(settled), 1, "{settled} of attempt {n}");
+    }
+    for check in named("gate check") {
+        assert_eq!(check.service, "nbp-gate");
+        said(check, &[("nbp.verdict", "pass"), ("vcs.ref.head.revision", rev)]);
+    }
+}
+
+#[test]
+fn a_job_that_a_sweep_found_is_a_part_of_what_asked_for_it() {
+    let collector = Collector::start(Manner::Takes);
+    let pool = pool_with(collector.env());
+    let rev = pool.commit("master", &Flake::hosts(1));
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    pool.block_on(async {
+        let stream = pool.jetstream().await.get_stream("NBP_JOBS").await.expect("the stream");
+        stream.purge().await.expect("purged");
+    });
+    let often = WorkerOptions { worker: "sweep_every = \"1s\"", ..WorkerOptions::default() };
+    let _worker = pool.worker_with("w1", &often);
+
+    let [publish] = &collector.wait_for("publish nbp.build", 1, DEADLINE)[..] else {
+        panic!("one publish")
+    };
+    let attempts = collector.wait_for("process nbp.build", 1, DEADLINE);
+    assert_eq!((&attempts[0].trace, &attempts[0].parent), (&publish.trace, &publish.span));
+}
+
+#[test]
+fn a_landing_is_one_trace_from_the_gate_to_the_builds() {
+    let collector = Collector::start(Manner::Takes);
+    let options = PoolOptions { env: collector.env(), ..PoolOptions::default() };
+    let site = Updates::start_with(&Flake::hosts(1), Persona::Gitea126, &options);
+    let _worker = site.pool.worker("w1");
+    site.upstream(&Flake::hosts(2));
+
+    site.run(&[]).expect_code(0);
+
+    let gate = collector.wait_for("gate run", 1, DEADLINE).remove(0);
+    said(&gate, &[("nbp.end", "landed"), ("vcs.ref.base.name", "master")]);
+    for step in ["pin", "prepare", "publish", "list", "test", "land", "tell", "clear"] {
+        let step = collector.wait_for(&format!("gate {step}"), 1, DEADLINE).remove(0);
+        assert_eq!((&step.trace, &step.parent), (&gate.trace, &gate.span), "{step:#?}");
+    }
+    for attempt in collector.wait_for("process nbp.build", 2, DEADLINE) {
+        assert_eq!(attempt.trace, gate.trace, "{attempt:#?}");
+    }
+    let [run] = &site.records()[..] else { panic!("one run") };
+    assert!(run["trace"].is_string(), "for whoever goes on with it: {run:#}");
+}
+
+#[test]
+fn a_trace_that_a_ci_began_goes_on_in_the_pool() {
+    let collector = Collector::start(Manner::Takes);
+    let mut env = collector.env();
+    let began = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    env.push(("TRACEPARENT".to_owned(), began.to_owned()));
+    let pool = pool_with(env);
+    let rev = pool.commit("master", &Flake::hosts(1));
+
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+
+    let submit = collector.wait_for("submit", 1, DEADLINE).remove(0);
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(format!("00-{}-{}-01", hex(&submit.trace), hex(&submit.parent)), began);
+}
+
+/// What is built with such a collector: a job to its end by a worker, which says once that traces
+/// are lost, and ends when it is told to.
+#[track_caller]
+fn builds_all_the_same(env: Vec<(String, String)>, complaint: &str, calls: impl Fn() -> bool) {
+    let pool = pool_with(env);
+    let rev = pool.commit("master", &Flake::hosts(2));
+    let mut worker = pool.worker("w1");
+
+    let answer = pool.submit(&["--all", "--ref", "master", "--wait", "--json"]).expect_code(0);
+
+    for name in ["h01", "h02"] {
+        assert_eq!(host(&answer.json(), name)["outcome"], "built");
+    }
+    assert_eq!(text(&answer.json()["rev"]), rev);
+    if !complaint.is_empty() {
+        worker.wait_for_log(complaint, DEADLINE);
+        eventually("several tries", DEADLINE, || calls().then_some(()));
+    }
+    worker.sigterm();
+    assert!(worker.wait(DEADLINE).success(), "{}", worker.log());
+    let said = worker.log().matches("the collector takes no traces").count();
+    assert!(said <= 1, "said {said} times:\n{}", worker.log());
+    assert!(!worker.log().contains('\u{1b}'), "a collector's words are foreign: {}", worker.log());
+}
+
+#[test]
+fn a_collector_that_is_away_costs_no_build_and_is_told_of_once() {
+    let closed = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port");
+    builds_all_the_same(env_for(closed), "the collector takes no traces", || true);
+}
+
+#[test]
+fn a_collector_that_refuses_costs_no_build_and_is_told_of_once() {
+    let collector = Collector::start(Manner::Refuses);
+    let several = || collector.calls() >= 3;
+    builds_all_the_same(collector.env(), "the collector takes no traces", several);
+    assert!(collector.spans().is_empty());
+}
+
+#[test]
+fn a_collector_that_hangs_costs_no_build() {
+    let collector = Collector::start(Manner::Hangs);
+    builds_all_the_same(collector.env(), "", || true);
+    assert!(collector.calls() > 0, "it was asked");
+}
+
+#[test]
+fn without_a_collector_nothing_of_a_trace_is_written_anywhere() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1));
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    let request = &pool.bucket("nbp-requests")[&format!("homelab.{rev}.h01")];
+    assert!(request.get("trace").is_none(), "{request:#}");
+    for run in pool.bucket("nbp-runs").into_values() {
+        assert!(run.get("trace").is_none(), "{run:#}");
+    }
+}
+
+#[test]
+fn a_setting_that_cannot_be_followed_is_named_and_fails_no_command() {
+    let check = |name: &str, value: &str, complaint: &str| {
+        let mut env = env_for(([127, 0, 0, 1], 1).into());
+        env.push((name.to_owned(), value.to_owned()));
+        let pool = pool_with(env);
+        let rev = pool.commit("master", &Flake::hosts(1));
+        let said = pool.submit(&["h01", "--rev", &rev]).expect_code(0).stderr;
+        assert!(said.contains(complaint), "{said}");
+    };
+    check("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "only \"grpc\" is spoken here");
+    check("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem", "read /nowhere.pem");
+}
+
+#[test]
+fn a_collectors_token_reaches_no_child_of_a_worker() {
+    let token = format!("token-{}", fastrand::u64(..));
+    let collector = Collector::start(Manner::Takes);
+    let mut env = collector.env();
+    env.push(("OTEL_EXPORTER_OTLP_HEADERS".to_owned(), format!("authorization={token}")));
+    let pool = pool_with(env);
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    let worker = pool.worker("w1");
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    pool.store.wait_for_build(&system_name("h01"), DEADLINE);
+
+    let holders: Vec<u32> = std::fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            String::from_utf8_lossy(&environ).contains(&token)
+        })
+        .collect();
+
+    assert_eq!(holders, [worker.id()], "the worker and nobody else");
+    assert!(!worker.log().contains(&token), "{}", worker.log());
+}
+
+/// Longest that a hanging collector may hold a command that has ended.
+const HELD_MAX: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_collector_that_hangs_does_not_hold_a_command_for_long() {
+    let collector = Collector::start(Manner::Hangs);
+    let mut env = collector.env();
+    env.push(("OTEL_EXPORTER_OTLP_TIMEOUT".to_owned(), "600000".to_owned()));
+    let pool = pool_with(env);
+    let rev = pool.commit("master", &Flake::hosts(1));
+    let mut submit =
+        pool.spawn_producer("submit", &["submit", "--repo", "homelab", "h01", "--rev", &rev]);
+    assert!(submit.wait(HELD_MAX).success(), "{}", submit.log());
+}
