@@ -136,7 +136,7 @@ pub struct Bus {
     pub(crate) js: jetstream::Context,
     identity: Identity,
     link: watch::Receiver<Link>,
-    denials: Denials,
+    pub(crate) denials: Denials,
     /// What results are signed with; none on a broker without keys.
     pub(crate) keys: Option<Arc<nkeys::KeyPair>>,
     pub(crate) dropped: delivery::Dropped,

@@ -86,6 +86,14 @@ pub(crate) fn read_seed(path: &Path) -> Result<(String, KeyPair), ConnectError> 
     keys.ok_or_else(|| ConnectError::Seed { path: path.to_owned() })
 }
 
+/// The public key of the seed in a file.
+///
+/// # Errors
+/// It cannot be read, or holds no seed of a user.
+pub fn public_key_in(seed_file: &Path) -> Result<PublicKey, ConnectError> {
+    read_seed(seed_file).map(|(_, keys)| PublicKey::of(&keys))
+}
+
 /// Why no key was made.
 #[derive(Debug, thiserror::Error)]
 pub enum NewKeyError {

@@ -10,7 +10,7 @@ use std::{
 
 use async_nats::{Event, ServerError};
 use proto::{Identity, account};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::{debug, error, info, warn};
 
 use crate::connection::{Link, whom};
@@ -79,20 +79,41 @@ fn denied_subject(text: &str) -> Option<String> {
 
 /// Subjects that the server denied lately.
 #[derive(Clone, Default)]
-pub(crate) struct Denials(Arc<Mutex<VecDeque<String>>>);
+pub(crate) struct Denials(Arc<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    subjects: Mutex<VecDeque<String>>,
+    added: Notify,
+}
 
 impl Denials {
     fn add(&self, subject: &str) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.subjects.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == DENIALS_KEPT {
             kept.pop_front();
         }
         kept.push_back(subject.to_owned());
+        self.0.added.notify_waiters();
+    }
+
+    /// Returns when the server denies `subject`; whoever waits for an answer there need not wait
+    /// until it is overdue.
+    pub(crate) async fn heard(&self, subject: &str) {
+        loop {
+            let mut added = std::pin::pin!(self.0.added.notified());
+            // Before the look: what is added after it wakes us.
+            added.as_mut().enable();
+            if self.take(subject) {
+                return;
+            }
+            added.await;
+        }
     }
 
     /// Each explains one silence: rights may be given later, and answers be lost after that.
     pub(crate) fn take(&self, subject: &str) -> bool {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.subjects.lock().unwrap_or_else(PoisonError::into_inner);
         let at = kept.iter().position(|denied| denied == subject);
         at.and_then(|at| kept.remove(at)).is_some()
     }
@@ -118,5 +139,16 @@ mod tests {
         assert!(!denials.take("b"));
         assert!(denials.take("a"));
         assert!(!denials.take("a"));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_denial_is_woken_by_its_own() {
+        let denials = Denials::default();
+        let soon = std::time::Duration::from_millis(20);
+        denials.add("b");
+        let waited = tokio::time::timeout(soon, denials.heard("a")).await;
+        assert!(waited.is_err(), "woken by another one");
+        let add = async { denials.add("a") };
+        tokio::join!(denials.heard("a"), add);
     }
 }

@@ -167,7 +167,7 @@ impl Bus {
     }
 }
 
-fn stream_config(spec: &StreamSpec) -> stream::Config {
+pub(crate) fn stream_config(spec: &StreamSpec) -> stream::Config {
     stream::Config {
         name: spec.name.clone(),
         subjects: spec.subjects.clone(),
@@ -198,7 +198,7 @@ fn stream_config(spec: &StreamSpec) -> stream::Config {
     }
 }
 
-fn consumer_config(spec: &ConsumerSpec, replicas: usize) -> consumer::Config {
+pub(crate) fn consumer_config(spec: &ConsumerSpec, replicas: usize) -> consumer::Config {
     consumer::Config {
         durable_name: Some(spec.name.clone()),
         name: Some(spec.name.clone()),
@@ -235,7 +235,7 @@ impl Rows<'_> {
     }
 }
 
-fn stream_drift(is: &stream::Config, should: &stream::Config) -> Vec<Drift> {
+pub(crate) fn stream_drift(is: &stream::Config, should: &stream::Config) -> Vec<Drift> {
     let mut rows = Rows { asset: &should.name, drift: Vec::new() };
     rows.row("retention", false, is.retention, should.retention);
     rows.row("storage", false, is.storage, should.storage);
@@ -263,7 +263,7 @@ fn stream_drift(is: &stream::Config, should: &stream::Config) -> Vec<Drift> {
     rows.drift
 }
 
-fn consumer_drift(is: &consumer::Config, should: &consumer::Config) -> Vec<Drift> {
+pub(crate) fn consumer_drift(is: &consumer::Config, should: &consumer::Config) -> Vec<Drift> {
     let name = should.durable_name.clone().unwrap_or_default();
     let mut rows = Rows { asset: &name, drift: Vec::new() };
     rows.row("ack policy", false, is.ack_policy, should.ack_policy);
