@@ -257,6 +257,19 @@ impl KeyedPool {
     /// `[worker]`.
     #[track_caller]
     pub fn worker_in(&self, name: &str, store: &NixStore, extra: &str) -> Spawned {
+        let mut worker = self.worker_command("run", name, store, extra);
+        Spawned::start(name, &mut worker, self.keys.dir())
+    }
+
+    /// `worker run` or `worker doctor` under its own name and key.
+    #[track_caller]
+    pub fn worker_command(
+        &self,
+        command: &str,
+        name: &str,
+        store: &NixStore,
+        extra: &str,
+    ) -> Command {
         let state = self.keys.dir().join(format!("state-{name}"));
         fs::create_dir_all(&state).expect("a writable folder");
         let text = format!(
@@ -269,9 +282,9 @@ impl KeyedPool {
         );
         let config = self.keys.dir().join(format!("worker-{name}.toml"));
         fs::write(&config, text).expect("a writable folder");
-        let mut worker = command(binary("worker"));
-        worker.envs(store.env()).arg("run").arg("--config").arg(config);
-        Spawned::start(name, &mut worker, self.keys.dir())
+        let mut worker = crate::process::command(binary("worker"));
+        worker.envs(store.env()).arg(command).arg("--config").arg(config);
+        worker
     }
 
     #[track_caller]

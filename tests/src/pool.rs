@@ -170,11 +170,24 @@ impl Pool {
 
     #[track_caller]
     pub fn worker_with(&self, name: &str, options: &WorkerOptions<'_>) -> Spawned {
+        let mut worker = self.worker_command("run", name, options);
+        Spawned::start(name, &mut worker, self.dir.path())
+    }
+
+    /// `worker run` or `worker doctor` with the config of a worker, for tests that change their
+    /// surroundings.
+    #[track_caller]
+    pub fn worker_command(
+        &self,
+        command: &str,
+        name: &str,
+        options: &WorkerOptions<'_>,
+    ) -> Command {
         let store = options.store.unwrap_or(&self.store);
         let config = self.config(name, &self.worker_config(name, options, store));
         let mut worker = self.program("worker", store);
-        worker.arg("run").arg("--config").arg(config);
-        Spawned::start(name, &mut worker, self.dir.path())
+        worker.arg(command).arg("--config").arg(config);
+        worker
     }
 
     /// The state folder of a worker.

@@ -8,6 +8,8 @@ mod attempt;
 mod difference;
 mod push;
 
+pub(crate) use push::{There, there};
+
 use std::{collections::BTreeMap, io, time::Duration};
 
 use proto::{

@@ -9,7 +9,8 @@ use crate::service::ServiceArgs;
 
 /// Pulls build jobs and builds them with Nix.
 ///
-/// Exit codes: 0 done, 2 wrong usage or configuration, 3 the broker cannot be reached.
+/// Exit codes: 0 done, 2 wrong usage or configuration, 3 the broker cannot be reached (`doctor`:
+/// or anything else).
 #[derive(Debug, Parser)]
 #[command(name = "worker", version, max_term_width = 100)]
 pub struct Cli {
@@ -58,5 +59,26 @@ pub enum Command {
     CheckConfig {
         /// The config file (worker.toml).
         file: PathBuf,
+    },
+    /// Look at everything that a worker needs, and say what is wrong and what mends it.
+    ///
+    /// Nix, its settings and its daemon, room in the store and for the kept generations, the
+    /// broker, each right of a worker there, streams and clocks, the repositories, the cache, and
+    /// who may read the secrets. Run it as the worker's user, with the worker's environment. It
+    /// takes no job and changes nothing: an empty folder is built, pushed to the cache and deleted
+    /// again (from a cache over http or s3 nothing can be deleted; there some hundred bytes stay).
+    ///
+    /// Exit codes: 0 all is well, perhaps with warnings; 2 something is set wrongly; 3 nothing is,
+    /// but something did not answer, so that it is not known.
+    Doctor {
+        /// The config file (worker.toml).
+        #[arg(long)]
+        config: PathBuf,
+        /// Where the broker is; overrides the config file.
+        #[command(flatten)]
+        nats: Broker,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
     },
 }

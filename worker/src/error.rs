@@ -40,6 +40,9 @@ pub enum Error {
     /// The signal handlers.
     #[error("listen for signals: {0}")]
     Signals(std::io::Error),
+    /// What was found cannot be told.
+    #[error("write to stdout: {0}")]
+    Output(std::io::Error),
 }
 
 impl Error {
@@ -50,7 +53,9 @@ impl Error {
                 ExitCode::Usage
             }
             Self::Connect(error) if error.is_usage() => ExitCode::Usage,
-            Self::Connect(_) | Self::Bus(_) | Self::Signals(_) => ExitCode::Undecided,
+            Self::Connect(_) | Self::Bus(_) | Self::Signals(_) | Self::Output(_) => {
+                ExitCode::Undecided
+            }
         }
     }
 }

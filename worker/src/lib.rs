@@ -9,6 +9,7 @@
 //!   [`log_pump`] makes chunks of its log; [`supervise`] is the process between us and every child.
 //! - [`run`] starts all this; [`broker`] is the private broker of `standalone`; [`service`] tells
 //!   who started us that we are ready and alive.
+//! - [`doctor`] looks at everything that a worker needs, and builds nothing.
 //!
 //! It never asks for a job on its own behalf, and writes no request.
 
@@ -18,6 +19,7 @@ pub mod broker;
 pub mod build;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod error;
 pub mod event_loop;
 mod hands;
@@ -53,9 +55,12 @@ pub async fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code.into(),
     };
-    let _telemetry = cli.voice.start("nbp-worker", LevelFilter::INFO);
+    // The doctor's findings tell all that its log would.
+    let quiet = matches!(cli.command, Command::Doctor { .. });
+    let level = if quiet { LevelFilter::OFF } else { LevelFilter::INFO };
+    let _telemetry = cli.voice.start("nbp-worker", level);
     match command(cli.command).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code.into(),
         Err(error) => {
             // Also under `-q`; and a stderr that is gone is no reason to end differently.
             let text = telemetry::plain_lines(&error.to_string());
@@ -65,18 +70,22 @@ pub async fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-async fn command(command: Command) -> Result<(), Error> {
+async fn command(command: Command) -> Result<proto::ExitCode, Error> {
     match command {
+        Command::Doctor { config, nats, json } => {
+            return doctor::run(Config::load(&config)?, &nats, json).await;
+        }
         Command::Run { config, nats, service } => {
             let config = Config::load(&config)?;
-            run::run(config, &nats, &service, signals::stop_orders()?).await
+            run::run(config, &nats, &service, signals::stop_orders()?).await?;
         }
         Command::Standalone { config, data_dir, port, nats_server, service } => {
             let config = Config::load(&config)?;
             let data_dir = data_dir.unwrap_or_else(|| config.state_dir.join("broker"));
             let broker = BrokerConfig { data_dir, program: nats_server, port };
-            run::standalone(config, broker, &service, signals::stop_orders()?).await
+            run::standalone(config, broker, &service, signals::stop_orders()?).await?;
         }
-        Command::CheckConfig { file } => Config::load(&file).map(drop).map_err(Error::from),
+        Command::CheckConfig { file } => drop(Config::load(&file)?),
     }
+    Ok(proto::ExitCode::Done)
 }

@@ -6,6 +6,8 @@
 
 mod git;
 
+pub(crate) use git::branches_of;
+
 use std::{io, path::Path, path::PathBuf, time::Duration};
 
 use proto::{Failure, InfraKind, Repo, Revision};

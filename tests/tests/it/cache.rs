@@ -27,11 +27,11 @@ impl Cache {
         cache
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn key(&self) -> PathBuf {
+    pub(crate) fn key(&self) -> PathBuf {
         self.path("secret")
     }
 
@@ -53,6 +53,12 @@ impl Cache {
         let hash = out.strip_prefix("/nix/store/").and_then(|it| it.split_once('-'));
         let (hash, _) = hash.expect("a store path");
         fs::read_to_string(self.path("cache").join(format!("{hash}.narinfo"))).ok()
+    }
+
+    /// How many files it is made of.
+    pub(crate) fn files(&self) -> usize {
+        let count = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().count();
+        count(self.path("cache")) + count(self.path("cache/nar"))
     }
 
     fn narinfos(&self) -> usize {

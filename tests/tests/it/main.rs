@@ -12,6 +12,7 @@ mod cluster;
 mod daemon;
 mod dead_letters;
 mod denials;
+mod doctor;
 mod examples;
 mod facts;
 mod finishing;

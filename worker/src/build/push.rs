@@ -46,7 +46,7 @@ impl Push {
 
 /// What the cache says of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum There {
+pub(crate) enum There {
     No,
     Unsigned,
     Yes,
@@ -166,7 +166,7 @@ fn reason(said: &Said) -> String {
 }
 
 /// What `nix path-info --sigs` says: the path, and after it the signatures, `<key name>:<base64>`.
-fn there(answer: &str, out: &StorePath, key_name: Option<&str>) -> There {
+pub(crate) fn there(answer: &str, out: &StorePath, key_name: Option<&str>) -> There {
     let line = answer.lines().find(|line| line.starts_with(out.as_str()));
     let Some(line) = line else { return There::No };
     let mut signatures = line.split_whitespace().filter_map(|word| word.split_once(':'));

@@ -1,12 +1,17 @@
 //! The git calls of a mirror: making it, fetching into it, healing it.
 
-use std::{collections::VecDeque, fs, io};
+use std::{collections::VecDeque, fs, io, path::Path};
 
-use settings::BranchGlob;
+use settings::{BranchGlob, RepoTable};
 
 use super::{Git, Mirror, MirrorError};
-use crate::nix::process::{Exit, Guard, Halt, Invocation};
+use crate::nix::{
+    command::Nix,
+    process::{Exit, Guard, Halt, Invocation},
+};
 
+/// 100,000 branches with names of 40 bytes.
+const BRANCHES_STDOUT_MAX: usize = 10 << 20;
 /// Lines of git's stderr kept for the message.
 const STDERR_LINES: usize = 20;
 
@@ -38,18 +43,8 @@ impl Mirror {
     }
 
     async fn fetch_once(&self, git: &Git<'_>, guard: &Guard) -> Result<(), MirrorError> {
-        // For reading only: git tells its own `store` helper to erase what a server refused, and a
-        // server that is broken for a minute refuses everything.
-        let helper = self.credentials_file.as_ref().map(|path| {
-            let file = quoted(&path.to_string_lossy());
-            let get = format!("git credential-store --file={file} get");
-            format!("credential.helper=!f() {{ test \"$1\" = get && {get}; }}; f")
-        });
-        // The empty helper clears the system's list.
-        let mut fixed = vec!["-c", "credential.helper="];
-        if let Some(helper) = &helper {
-            fixed.extend(["-c", helper]);
-        }
+        let login = login(self.credentials_file.as_deref());
+        let mut fixed: Vec<&str> = login.iter().map(String::as_str).collect();
         fixed.extend(["fetch", "--quiet", "--prune", "--no-tags", "--force", "--", &self.url]);
         let mut wanted: Vec<&str> = self.allowed.iter().map(BranchGlob::as_str).collect();
         loop {
@@ -159,6 +154,33 @@ fn broken(message: &str) -> bool {
         "cannot lock ref",
     ];
     signs.iter().any(|sign| message.contains(sign))
+}
+
+/// git's options for logging in with what this file holds, or with nothing.
+///
+/// For reading only: git tells its own `store` helper to erase what a server refused, and a server
+/// that is broken for a minute refuses everything.
+fn login(credentials_file: Option<&Path>) -> Vec<String> {
+    // The empty helper clears the system's list.
+    let mut options = vec!["-c".to_owned(), "credential.helper=".to_owned()];
+    if let Some(path) = credentials_file {
+        let file = quoted(&path.to_string_lossy());
+        let get = format!("git credential-store --file={file} get");
+        let helper = format!("credential.helper=!f() {{ test \"$1\" = get && {get}; }}; f");
+        options.extend(["-c".to_owned(), helper]);
+    }
+    options
+}
+
+/// The branches of a repository, asked as a mirror of it would: one a line, in full.
+pub(crate) fn branches_of(nix: &Nix, table: &RepoTable) -> Invocation {
+    let login = login(table.git_credentials_file.as_deref());
+    let ask = ["ls-remote", "--heads", "--", table.url.as_str()];
+    // Whoever became another user may stand in a folder that this one cannot enter.
+    let somewhere = ["-C", "/"].into_iter();
+    let mut call = nix.git(somewhere.chain(login.iter().map(String::as_str)).chain(ask));
+    call.stdout_bytes_max = BRANCHES_STDOUT_MAX;
+    call
 }
 
 /// git hands the helper's line to a shell.

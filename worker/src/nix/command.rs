@@ -3,6 +3,8 @@
 //! Pure. Nothing from the wire arrives here unchecked: hosts are tokens, commits are hex, store
 //! paths went through [`StorePath`]; and nothing passes a shell.
 
+mod questions;
+
 use std::{ffi::OsString, fmt, os::unix::ffi::OsStrExt, path::Path, path::PathBuf};
 
 use proto::{Host, Input};

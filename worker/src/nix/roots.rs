@@ -136,7 +136,7 @@ impl Drop for InUse {
 }
 
 /// The generations in `dir`, oldest first. Files of other names are nobody's business.
-fn generations(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+pub(crate) fn generations(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
