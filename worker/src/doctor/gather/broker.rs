@@ -33,7 +33,7 @@ pub(in crate::doctor) async fn broker(
     endpoint: &Endpoint,
 ) -> (BrokerFacts, Result<Vec<Newest>, Trouble>) {
     let mut facts = BrokerFacts {
-        url: endpoint.url.clone(),
+        url: without_logins(&endpoint.url),
         who: Who {
             name: config.name.to_string(),
             identity: identity(endpoint).to_string(),
@@ -50,12 +50,14 @@ pub(in crate::doctor) async fn broker(
     let bus = match connected {
         Ok(Ok(bus)) => bus,
         Ok(Err(error)) => {
-            facts.connected = Err(refusal(&error));
+            let mut refusal = refusal(&error);
+            refusal.words = refusal.words.replace(&endpoint.url, &facts.url);
+            facts.connected = Err(refusal);
             let none = unreachable(&facts).unwrap_or(Trouble::Late(CONNECT_WALL));
             return (facts, Err(none));
         }
         Err(_) => {
-            let words = format!("no answer from {} in {CONNECT_WALL:?}", endpoint.url);
+            let words = format!("no answer from {} in {CONNECT_WALL:?}", facts.url);
             facts.connected = Err(Refusal { words, kind: RefusalKind::Away });
             return (facts, Err(Trouble::Late(CONNECT_WALL)));
         }
@@ -81,6 +83,18 @@ async fn talk(config: &Config, bus: &Bus, facts: &mut BrokerFacts) -> Result<Vec
     facts.examined = Some(examined);
     facts.clock = Some(clock);
     newest
+}
+
+/// The broker's URLs without what stands before an `@`: it may be a password or a token.
+fn without_logins(urls: &str) -> String {
+    let shown = urls.split(',').map(str::trim).map(|url| match url.rsplit_once('@') {
+        None => url.to_owned(),
+        Some((before, host)) => match before.split_once("://") {
+            Some((scheme, _)) => format!("{scheme}://{host}"),
+            None => host.to_owned(),
+        },
+    });
+    shown.collect::<Vec<_>>().join(",")
 }
 
 /// Without a key, the server's rules are for whoever connects.
@@ -154,4 +168,15 @@ async fn last_good(bus: &Bus, repos: impl Iterator<Item = &Repo>) -> Result<Vec<
         }));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_in_the_url_is_not_shown() {
+        let shown = without_logins("nats://me:hunter2@a:4222, token@b,tls://c:4222");
+        assert_eq!(shown, "nats://a:4222,b,tls://c:4222");
+    }
 }
