@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::http::{Answer, Request};
 use crate::poll::eventually;
 
-/// Which requests are meant: the method, and how the path ends, without its query.
+/// Which requests are meant: the method, and how the path ends; with its query if that is named.
 #[derive(Clone, Debug)]
 pub struct On {
     method: &'static str,
@@ -100,7 +100,8 @@ impl On {
     }
 
     pub(super) fn matches(&self, request: &Request) -> bool {
-        request.method == self.method && request.path().ends_with(&self.path)
+        let target = if self.path.contains('?') { &request.target } else { request.path() };
+        request.method == self.method && target.ends_with(&self.path)
     }
 }
 

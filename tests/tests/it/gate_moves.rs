@@ -158,7 +158,8 @@ fn a_protected_base_is_explained_on_forgejo() {
     protected(Persona::Forgejo);
 }
 
-/// Somebody pushes in exactly the gap between the gate's last read and its write.
+/// Somebody pushes in exactly the gap between the gate's last read and its write: what is tested is
+/// followed there, and nobody's commit is lost.
 fn raced(persona: Persona, race: impl FnOnce(&Updates, &str)) {
     let mut waiting = Waiting::start(persona);
     let site = &waiting.site;
@@ -168,24 +169,71 @@ fn raced(persona: Persona, race: impl FnOnce(&Updates, &str)) {
     site.pool.repo.delete_branch("somebody");
     race(site, &theirs);
 
-    waiting.end(0);
+    let answer = waiting.end(0);
 
     let site = &waiting.site;
-    let history = site.pool.repo.git(&["rev-list", "--first-parent", "master"]);
-    assert!(history.contains(&theirs), "nobody's commit is lost: {history}");
+    assert_eq!((&answer["end"], &answer["rounds"]), (&"landed".into(), &2.into()), "{answer:#}");
+    assert_eq!(site.rev("master^"), theirs, "on top of what somebody pushed");
+    assert_eq!(site.changed("master"), ["flake.lock"]);
+    assert_eq!(answer["candidate"]["revision"], *site.rev("master"), "what was tested");
     assert_eq!(site.landings().len(), 1);
+    assert_eq!(site.branches(), Vec::<String>::new());
+}
+
+/// In the same gap somebody takes the base back: what they dropped stays dropped.
+fn rewound_in_the_gap(persona: Persona, on: On) {
+    let mut waiting = Waiting::start(persona);
+    let site = &waiting.site;
+    let past = site.rev("master^");
+    site.forge.move_before(on, "master", &past);
+
+    let answer = waiting.end(3);
+
+    let site = &waiting.site;
+    assert_eq!(answer["end"], "base-rewound", "{answer:#}");
+    assert_eq!(site.rev("master"), past);
+    assert!(site.landings().is_empty());
+    assert_eq!(site.branches(), Vec::<String>::new());
+}
+
+/// The gap of a server that compares by itself.
+fn put() -> On {
+    On::new("PUT", "/branches/master")
+}
+
+/// The gaps of one that does not: git is about to look where the base is, and has looked and sends
+/// what it pushes.
+fn pushes() -> [On; 2] {
+    [On::new("GET", "/info/refs?service=git-receive-pack"), On::new("POST", "/git-receive-pack")]
 }
 
 #[test]
 fn a_push_in_the_gap_before_the_forge_moves_the_base_is_not_overwritten() {
-    raced(Persona::Gitea126, |site, theirs| {
-        site.forge.move_before(On::new("PUT", "/branches/master"), "master", theirs);
-    });
+    raced(Persona::Gitea126, |site, theirs| site.forge.move_before(put(), "master", theirs));
 }
 
 #[test]
 fn a_push_inside_the_forges_own_move_is_not_overwritten() {
     raced(Persona::Gitea126, |site, theirs| site.forge.move_inside("master", theirs));
+}
+
+#[test]
+fn a_push_in_the_gaps_of_gits_own_push_is_not_overwritten() {
+    for (persona, gap) in [Persona::Gitea125, Persona::Forgejo].into_iter().zip(pushes()) {
+        raced(persona, |site, theirs| site.forge.move_before(gap, "master", theirs));
+    }
+}
+
+#[test]
+fn a_rewind_in_the_gap_before_the_forge_moves_the_base_is_not_undone() {
+    rewound_in_the_gap(Persona::Gitea126, put());
+}
+
+#[test]
+fn a_rewind_in_the_gaps_of_gits_own_push_is_not_undone() {
+    for (persona, gap) in [Persona::Forgejo, Persona::Gitea125].into_iter().zip(pushes()) {
+        rewound_in_the_gap(persona, gap);
+    }
 }
 
 #[test]
