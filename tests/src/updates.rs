@@ -25,7 +25,8 @@ pub struct Updates {
     pub forge: MockForge,
     /// The repository of the input that has the hosts.
     pub fleet: Repo,
-    /// Further lines of `[gate]`.
+    /// Further lines of `[forge]`, and of `[gate]`.
+    pub forge_table: String,
     pub gate_table: String,
     /// Further tables of `gate.toml`, and further lines of the repository's.
     pub tables: String,
@@ -43,8 +44,9 @@ impl Updates {
         let fleet = Repo::new();
         fleet.commit("master", &hosts.files());
         let forge = MockForge::start(persona, &pool.repo);
-        let (gate_table, tables) = (String::new(), String::new());
-        let site = Self { pool, forge, fleet, gate_table, tables, repo_lines: String::new() };
+        let none = String::new;
+        let (forge_table, gate_table, tables, repo_lines) = (none(), none(), none(), none());
+        let site = Self { pool, forge, fleet, forge_table, gate_table, tables, repo_lines };
         let flake = site.flake();
         let lock = site.lock(&flake);
         let files = [("flake.nix".to_owned(), flake), ("flake.lock".to_owned(), lock)];
@@ -132,10 +134,11 @@ impl Updates {
     fn config(&self) -> String {
         format!(
             "[repos.{REPO}]\nurl = {:?}\nrefs = [\"master\", \"flake-update/*\"]\n{}\n\n\
-             {}\n[gate]\nlease = \"2s\"\n{}\n\n{}\n",
+             {}{}\n\n[gate]\nlease = \"2s\"\n{}\n\n{}\n",
             self.forge.git_url(),
             self.repo_lines,
             self.forge.config(),
+            self.forge_table,
             self.gate_table,
             self.tables,
         )

@@ -13,7 +13,8 @@ use proto::{
 use super::{Ground, StepError};
 use crate::{
     forge::{
-        Attached, CommentId, Forge as _, LabelId, Marked, NewLabel, NewPull, Opened, Pull, PullEdit,
+        Attached, CommentId, Forge as _, LabelId, Marked, NewLabel, NewPull, Opened, Pull,
+        PullEdit, PullNumber,
     },
     plan::Event,
     report::{self, Detail, Facts, attachment, body, comment, labels, status::Status},
@@ -23,6 +24,12 @@ use crate::{
 const LOGS_MAX: usize = 50;
 /// What browsers and forges call a gzip file.
 const GZIP: &str = "application/gzip";
+
+/// Where it was said.
+struct Said {
+    pull: PullNumber,
+    comment: CommentId,
+}
 
 impl Ground<'_> {
     pub(super) async fn explain(
@@ -34,22 +41,28 @@ impl Ground<'_> {
         let site = self.site(Some(&me));
         let (mut details, epochs) = self.details(refused).await?;
         let logs = self.attachable(refused, &mut details).await?;
-        let facts = Facts { run, details: &details, site: &site, now: bus::clock::now() };
         self.lease.fresh().await;
         let labels = self.labels(refused).await?;
-        let (title, body) = (body::title(&facts, refused), body::body(&facts, refused));
-        let pull = self.pull(run, refused, &title, &body).await?;
-        self.forge.add_labels(pull.number, &labels).await?;
-        let (marker, text) = (comment::marker(run.id), comment::comment(&facts, refused));
-        let marked = Marked { author: &me, marker: &marker, body: &text };
-        let at = self.forge.ensure_comment(pull.number, marked).await?;
+        let now = bus::clock::now();
+        let facts = Facts { run, details: &details, site: &site, now };
+        let said = self.say(refused, &facts, &me).await?;
+        self.forge.add_labels(said.pull, &labels).await?;
+        let mut turned_away = false;
         for label in logs {
             let Some((job, epoch)) = epochs.get(&label) else { continue };
             self.lease.fresh().await;
-            self.attach(at, &label, job, *epoch, &site).await?;
+            if !self.attach(said.comment, &label, job, *epoch, &site).await? {
+                turned_away = true;
+                details.entry(label).and_modify(|detail| detail.attachment = None);
+            }
+        }
+        let facts = Facts { run, details: &details, site: &site, now };
+        if turned_away {
+            // What was announced is not there: the texts have to hold.
+            self.say(refused, &facts, &me).await?;
         }
         self.mark(&refused.candidate.revision, Status::refused(&facts, refused)).await;
-        Ok(Event::Explained { pull: pull.number.0 })
+        Ok(Event::Explained { pull: said.pull.0 })
     }
 
     async fn labels(&self, refused: &Refused) -> Result<Vec<LabelId>, StepError> {
@@ -61,14 +74,18 @@ impl Ground<'_> {
         Ok(self.forge.ensure_labels(&wanted).await?)
     }
 
-    async fn pull(
-        &self,
-        run: &GateRun,
-        refused: &Refused,
-        title: &str,
-        body: &str,
-    ) -> Result<Pull, StepError> {
-        let (base, head) = (run.base.as_str(), refused.candidate.branch.as_str());
+    /// The request and its comment, made or brought up to date.
+    async fn say(&self, refused: &Refused, facts: &Facts<'_>, me: &str) -> Result<Said, StepError> {
+        let pull = self.pull(refused, facts).await?.number;
+        let (marker, text) = (comment::marker(facts.run.id), comment::comment(facts, refused));
+        let marked = Marked { author: me, marker: &marker, body: &text };
+        Ok(Said { pull, comment: self.forge.ensure_comment(pull, marked).await? })
+    }
+
+    async fn pull(&self, refused: &Refused, facts: &Facts<'_>) -> Result<Pull, StepError> {
+        let (title, body) = (body::title(facts, refused), body::body(facts, refused));
+        let (title, body) = (title.as_str(), body.as_str());
+        let (base, head) = (facts.run.base.as_str(), refused.candidate.branch.as_str());
         match self.forge.create_pull(NewPull { base, head, title, body, labels: &[] }).await? {
             Opened::Created(pull) => Ok(pull),
             Opened::Exists(pull) => {
@@ -125,6 +142,7 @@ impl Ground<'_> {
         Ok(logs)
     }
 
+    /// False: the forge does not take it.
     async fn attach(
         &self,
         at: CommentId,
@@ -132,20 +150,20 @@ impl Ground<'_> {
         job: &JobKey,
         epoch: proto::Epoch,
         site: &report::Site,
-    ) -> Result<(), StepError> {
+    ) -> Result<bool, StepError> {
         let name = attachment::file_name(label);
         if self.forge.attachments(at).await?.contains(&name) {
-            return Ok(());
+            return Ok(true);
         }
         let lines = self.log(job, epoch).await?;
         let file = attachment::attachment(label, lines.iter().map(String::as_str), &site.scrub);
         match self.forge.ensure_attachment(at, &file.name, Bytes::from(file.bytes)).await? {
-            Attached::Done => {}
+            Attached::Done => Ok(true),
             Attached::TooLarge { message } | Attached::TypeRefused { message } => {
                 self.console.say(&format!("the log of {label} was not attached: {message}"));
+                Ok(false)
             }
         }
-        Ok(())
     }
 
     /// What is kept of the log of one attempt: of a long one the end.

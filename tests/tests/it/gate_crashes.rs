@@ -17,7 +17,7 @@ fn resumed(site: &Updates) -> Value {
 
 /// Everything outside the gate that may exist once only.
 #[track_caller]
-fn landed_once(site: &Updates, base: &str) {
+pub(crate) fn landed_once(site: &Updates, base: &str) {
     let landed = site.rev("master");
     assert_eq!(site.rev("master^"), base, "one commit on top of the base");
     assert_eq!(site.changed(&landed), ["flake.lock"]);
@@ -29,7 +29,7 @@ fn landed_once(site: &Updates, base: &str) {
 }
 
 #[track_caller]
-fn explained_once(site: &Updates, base: &str) {
+pub(crate) fn explained_once(site: &Updates, base: &str) {
     assert_eq!(site.rev("master"), base);
     let pulls = site.forge.pulls();
     assert_eq!(pulls.len(), 1, "{pulls:#?}");

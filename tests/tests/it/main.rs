@@ -23,6 +23,7 @@ mod gate_cache;
 mod gate_checks;
 mod gate_crashes;
 mod gate_external;
+mod gate_forge;
 mod gate_moves;
 mod gate_run;
 mod gate_secrets;
