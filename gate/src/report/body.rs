@@ -299,14 +299,15 @@ fn closure(group: &ClosureGroup) -> String {
     /// Longest difference that is shown.
     const LINES_MAX: usize = 60;
     let hosts = listed(&group.hosts, words::NAMED_MAX, code);
+    let head = format!("{hosts}: {}\n\n", grown(group.bytes));
     let shown = group.lines.iter().take(LINES_MAX).map(String::as_str);
     let all = group.lines.len().saturating_add(group.more);
+    if all == 0 {
+        return head;
+    }
     let more = all - group.lines.len().min(LINES_MAX);
     let more = if more > 0 { format!("\n{}\n", counted(more, "more line")) } else { String::new() };
     let lines = if group.lines.is_empty() { String::new() } else { fence(shown) };
-    format!(
-        "{hosts}: {}\n\n<details><summary>{}</summary>\n\n{lines}{more}\n</details>\n\n",
-        grown(group.bytes),
-        counted(all, "changed line")
-    )
+    let summary = counted(all, "changed line");
+    format!("{head}<details><summary>{summary}</summary>\n\n{lines}{more}\n</details>\n\n")
 }

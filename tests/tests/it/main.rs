@@ -25,6 +25,7 @@ mod gate_crashes;
 mod gate_external;
 mod gate_forge;
 mod gate_moves;
+mod gate_report;
 mod gate_run;
 mod gate_secrets;
 mod gate_trouble;
