@@ -245,7 +245,12 @@ impl KeyedPool {
 
     /// A program with somebody's key, for tests that need other arguments.
     pub fn client(&self, program: &str, name: &str, tables: &str) -> Command {
-        let text = format!("{}{tables}{}", self.nats_table(name), self.repo_table());
+        self.client_with(program, name, &format!("{tables}{}", self.repo_table()))
+    }
+
+    /// The same for a program that knows the repo in another way.
+    pub fn client_with(&self, program: &str, name: &str, tables: &str) -> Command {
+        let text = format!("{}{tables}", self.nats_table(name));
         let config = self.keys.dir().join(format!("{program}-{name}.toml"));
         fs::write(&config, text).expect("a writable folder");
         let mut command = command(binary(program));

@@ -6,7 +6,7 @@ use std::{fs, process::Command, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    Flake, MockForge, Output, Pool, PoolOptions, Repo, Spawned,
+    Flake, MockForge, NixStore, Output, Pool, PoolOptions, Repo, Spawned,
     forge::Persona,
     pool::REPO,
     process::{command, run},
@@ -47,10 +47,7 @@ impl Updates {
         let none = String::new;
         let (forge_table, gate_table, tables, repo_lines) = (none(), none(), none(), none());
         let site = Self { pool, forge, fleet, forge_table, gate_table, tables, repo_lines };
-        let flake = site.flake();
-        let lock = site.lock(&flake);
-        let files = [("flake.nix".to_owned(), flake), ("flake.lock".to_owned(), lock)];
-        site.pool.repo.commit("master", &files);
+        site.pool.repo.commit("master", &locked(&site.fleet, &site.pool.store));
         site
     }
 
@@ -61,8 +58,8 @@ impl Updates {
 
     /// Updates the lock file of a branch by hand, as a person does; returns the commit.
     pub fn commit_lock(&self, branch: &str) -> String {
-        let lock = self.lock(&self.flake());
-        self.pool.repo.commit(branch, &[("flake.lock".to_owned(), lock)])
+        let [_, lock] = locked(&self.fleet, &self.pool.store);
+        self.pool.repo.commit(branch, &[lock])
     }
 
     /// Where a branch is.
@@ -143,24 +140,21 @@ impl Updates {
             self.tables,
         )
     }
+}
 
-    /// Passes on what its one input has.
-    fn flake(&self) -> String {
-        let url = format!("git+{}?ref=master", self.fleet.url());
-        format!(
-            "{{\n  inputs.fleet.url = \"{url}\";\n  outputs = {{ self, fleet }}: {{\n    \
-             inherit (fleet) nixosConfigurations;\n  }};\n}}\n"
-        )
-    }
-
-    /// The lock file that Nix makes for a flake.
-    fn lock(&self, flake: &str) -> String {
-        let dir = scratch();
-        fs::write(dir.path().join("flake.nix"), flake).expect("a writable temporary folder");
-        let mut nix = command("nix");
-        nix.args(["--extra-experimental-features", "nix-command flakes", "flake", "lock"]);
-        nix.arg(format!("path:{}", dir.path().display())).envs(self.pool.store.env());
-        run(&mut nix, LOCK_DEADLINE).expect_code(0);
-        fs::read_to_string(dir.path().join("flake.lock")).expect("a lock file")
-    }
+/// The files of a flake that passes on what its one input has, locked to where that input is.
+pub fn locked(fleet: &Repo, store: &NixStore) -> [(String, String); 2] {
+    let url = format!("git+{}?ref=master", fleet.url());
+    let flake = format!(
+        "{{\n  inputs.fleet.url = \"{url}\";\n  outputs = {{ self, fleet }}: {{\n    \
+         inherit (fleet) nixosConfigurations;\n  }};\n}}\n"
+    );
+    let dir = scratch();
+    fs::write(dir.path().join("flake.nix"), &flake).expect("a writable temporary folder");
+    let mut nix = command("nix");
+    nix.args(["--extra-experimental-features", "nix-command flakes", "flake", "lock"]);
+    nix.arg(format!("path:{}", dir.path().display())).envs(store.env());
+    run(&mut nix, LOCK_DEADLINE).expect_code(0);
+    let lock = fs::read_to_string(dir.path().join("flake.lock")).expect("a lock file");
+    [("flake.nix".to_owned(), flake), ("flake.lock".to_owned(), lock)]
 }

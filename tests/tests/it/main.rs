@@ -26,6 +26,7 @@ mod gate_external;
 mod gate_forge;
 mod gate_moves;
 mod gate_report;
+mod gate_roles;
 mod gate_run;
 mod gate_secrets;
 mod gate_trouble;

@@ -38,7 +38,7 @@ fn messages(pool: &KeyedPool, stream: &str) -> u64 {
     })
 }
 
-fn block_on<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(1).enable_all().build().expect("a runtime").block_on(work)
 }
