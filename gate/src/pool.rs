@@ -3,6 +3,8 @@
 //!
 //! It writes wishes and reads records. It decides nothing: what an end means is the planner's.
 
+mod asking;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -12,13 +14,14 @@ use bus::{Bus, Entry, PublicKey, ask_of, retried};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use options::Console;
 use proto::{
-    Finished, JobKey, Outcome, Presence, Record, Request, RunId, RunRecord, State, WorkerName,
-    gate::{Doubt, HostResult, HostStanding, Required},
-    request::Ask,
+    Finished, JobKey, Outcome, Presence, Record, Request, RunRecord, State, WorkerName,
+    gate::{HostResult, HostStanding, Required},
     subject,
     topology::Bucket,
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+
+pub(crate) use asking::Unanswered;
 
 use crate::plan::Look;
 
@@ -46,40 +49,6 @@ pub(crate) struct Seen {
 }
 
 impl Pool<'_> {
-    /// Records a run and asks for its hosts, except for those that were asked for in its name and
-    /// answered for good already.
-    pub(crate) async fn ask(&self, run: &RunRecord) -> Result<(), bus::Error> {
-        retried(|| self.bus.record_run(run)).await?;
-        let asks = run.jobs().map(|(job, class)| async move {
-            let seen = retried(|| seen(self.bus, &job)).await?;
-            if answered(&seen, run.run) {
-                return Ok(());
-            }
-            let ask = ask_of(run, class);
-            retried(|| self.bus.ask(&job, &ask)).await.map(drop)
-        });
-        stream::iter(asks).buffer_unordered(AT_ONCE).try_collect().await
-    }
-
-    /// Asks once more for what failed, of another worker, unless that was done already.
-    pub(crate) async fn ask_again(
-        &self,
-        run: &RunRecord,
-        job: &JobKey,
-        doubt: &Doubt,
-    ) -> Result<(), bus::Error> {
-        let seen = retried(|| seen(self.bus, job)).await?;
-        let newest = seen.record.value.as_ref().map(|record| record.incarnation);
-        let asked = seen.request.value.as_ref().map(|request| request.incarnation);
-        if newest != Some(doubt.incarnation) || asked.is_some_and(|it| it != doubt.incarnation) {
-            return Ok(());
-        }
-        let Some(class) = run.hosts.get(&job.host) else { return Ok(()) };
-        let avoid_worker = Some(doubt.worker.clone());
-        let ask = Ask { retry: true, avoid_worker, ..ask_of(run, class) };
-        retried(|| self.bus.ask(job, &ask)).await.map(drop)
-    }
-
     /// Waits until every host has ended, whatever the broker does meanwhile.
     pub(crate) async fn follow(
         &self,
@@ -135,6 +104,15 @@ impl Pool<'_> {
         Ok(looks)
     }
 
+    /// Those of all hosts that have ended.
+    pub(crate) async fn ended_by_now(
+        &self,
+        required: &BTreeMap<String, Required>,
+    ) -> Result<BTreeMap<String, Look>, bus::Error> {
+        let all: Vec<&String> = required.keys().collect();
+        Ok(retried(|| self.look(required, &all)).await?.into_iter().collect())
+    }
+
     /// Those of these hosts that have ended.
     async fn look(
         &self,
@@ -149,12 +127,12 @@ impl Pool<'_> {
         for ((label, required), seen) in hosts.into_iter().zip(seen) {
             let Some(result) = self.ended(required, &seen) else { continue };
             let by = by(&seen);
-            let failed = result.standing == HostStanding::Failed;
-            if failed && workers.is_none() {
+            let built = result.standing == HostStanding::Built;
+            if !built && workers.is_none() {
                 let found = self.bus.workers().list("*").await?;
                 workers = Some(found.into_iter().filter_map(|(_, entry)| entry.value).collect());
             }
-            let elsewhere = failed
+            let elsewhere = !built
                 && by.as_ref().is_some_and(|(_, worker)| {
                     workers.iter().flatten().any(|it| could(it, required, worker))
                 });
@@ -256,16 +234,6 @@ fn readable<T>(entry: Result<Entry<T>, bus::Error>) -> Result<Entry<T>, bus::Err
         }
         entry => entry,
     }
-}
-
-/// Asked for by this run, and ended in a way that asking again would not change.
-fn answered(seen: &Seen, run: RunId) -> bool {
-    let (Some(request), Some(record)) = (&seen.request.value, &seen.record.value) else {
-        return false;
-    };
-    let wished = request.wanted_by.contains_key(&run);
-    let decided = record.outcome().is_some_and(Outcome::decided);
-    wished && decided && request.incarnation == record.incarnation
 }
 
 fn by(seen: &Seen) -> Option<(proto::Incarnation, WorkerName)> {

@@ -12,20 +12,25 @@ use crate::{
     cache,
     checkout::full,
     plan::{Event, Look},
+    pool::Unanswered,
     report::status::Status,
 };
+
+/// Hosts that have ended, by label.
+type Looks = BTreeMap<String, Look>;
 
 impl Ground<'_> {
     pub(super) async fn test(&self, run: &GateRun, trial: &Trial) -> Result<Event, StepError> {
         self.refuse_unserved(trial).await?;
         let asked = self.runs(run, trial);
+        let unanswered = self.unanswered(trial).await?;
         for record in &asked {
-            self.pool().ask(record).await?;
+            self.pool().ask(record, &unanswered).await?;
         }
         let pending = Status::pending(0, trial.required.len());
         self.mark(&trial.candidate.revision, pending).await;
         let looks = self.pool().follow(&trial.required, of(&asked)).await?;
-        self.ended(looks).await
+        Ok(Event::Ended(self.in_cache(looks).await?))
     }
 
     pub(super) async fn confirm(
@@ -34,14 +39,20 @@ impl Ground<'_> {
         doubted: &Doubted,
     ) -> Result<Event, StepError> {
         let asked = self.runs(run, &doubted.trial);
+        let unanswered = self.unanswered(&doubted.trial).await?;
         for (label, doubt) in &doubted.doubts {
             let Some(required) = doubted.trial.required.get(label) else { continue };
             let Some(record) = of(&asked)(&required.job) else { continue };
             self.console.say(&format!("{label}: {}, once more elsewhere", doubt.outcome));
-            self.pool().ask_again(&record, &required.job, doubt).await?;
+            self.pool().ask_again(&record, &required.job, doubt, &unanswered).await?;
+        }
+        // The other hosts, of which some may have no answer yet.
+        let others = self.unanswered(&doubted.trial).await?;
+        for record in &asked {
+            self.pool().ask(record, &others).await?;
         }
         let looks = self.pool().follow(&doubted.trial.required, of(&asked)).await?;
-        self.ended(looks).await
+        Ok(Event::Ended(self.in_cache(looks).await?))
     }
 
     /// Hosts of other repositories have no base here.
@@ -62,14 +73,20 @@ impl Ground<'_> {
         let (revision, git_ref) = (trial.candidate.base.clone(), full(&run.base));
         let record =
             RunRecord { run: trial.base_run, ..self.record(run, revision, git_ref, &failing) };
-        self.pool().ask(&record).await?;
+        self.pool().ask(&record, &Unanswered::default()).await?;
         let asked = [record];
         Ok(Event::Ended(self.pool().follow(&failing, of(&asked)).await?))
     }
 
+    /// What ended before this process came to it, and has to be asked for anew.
+    async fn unanswered(&self, trial: &Trial) -> Result<Unanswered, StepError> {
+        let looks = self.pool().ended_by_now(&trial.required).await?;
+        Ok(Unanswered::of(&trial.required, &self.in_cache(looks).await?))
+    }
+
     /// What is built must also be where the hosts get it from.
-    async fn ended(&self, mut looks: BTreeMap<String, Look>) -> Result<Event, StepError> {
-        let Some(cache) = &self.config.cache else { return Ok(Event::Ended(looks)) };
+    async fn in_cache(&self, mut looks: Looks) -> Result<Looks, StepError> {
+        let Some(cache) = &self.config.cache else { return Ok(looks) };
         let built = looks.values().filter(|look| look.result.standing == HostStanding::Built);
         let paths: Vec<&str> = built.filter_map(|look| look.result.out_path.as_deref()).collect();
         let absent = cache::absent(cache, &paths).await?;
@@ -81,7 +98,7 @@ impl Ground<'_> {
                 look.result.message = Some(why.clone());
             }
         }
-        Ok(Event::Ended(looks))
+        Ok(looks)
     }
 
     /// What is asked for in the pool: one run for the repository, one for each other one.

@@ -24,7 +24,7 @@ fn what_is_in_the_cache_and_signed_lands() {
 }
 
 #[test]
-fn what_the_cache_does_not_have_is_undecided_and_nobodys_fault() {
+fn what_the_cache_does_not_have_is_nobodys_fault_and_asked_for_again() {
     let mut site = Updates::start(&Flake::hosts(2));
     let cache = Cache::new(&site.pool);
     site.tables = gate_table(&cache, &cache.public());
@@ -40,6 +40,11 @@ fn what_the_cache_does_not_have_is_undecided_and_nobodys_fault() {
     assert!(site.forge.pulls().is_empty());
     worker.sigterm();
     worker.wait(DEADLINE);
+
+    // One that pushes what is there already.
+    let options = WorkerOptions { extra: cache.pushed_to(), ..WorkerOptions::default() };
+    let _worker = site.pool.worker_with("w2", &options);
+    assert_eq!(site.resume().expect_code(0).json()["end"], "landed");
 }
 
 #[test]

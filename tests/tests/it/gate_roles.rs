@@ -4,8 +4,8 @@
 use proto::{subject, topology};
 use serde_json::Value;
 use tests::{
-    Flake, KeyedOptions, KeyedPool, MockForge, Output, Repo, forge::Persona, pool::REPO,
-    process::run, updates::locked,
+    Flake, KeyedOptions, KeyedPool, MockForge, NixStore, Output, Repo, eventually, forge::Persona,
+    pool::REPO, process::run, updates::locked,
 };
 
 use crate::{DEADLINE, roles::block_on};
@@ -106,4 +106,31 @@ fn the_rendered_role_is_enough_for_a_gate() {
 #[test]
 fn the_rendered_role_is_enough_for_a_gate_in_the_second_ack_form() {
     everything("feature_flags { js_ack_fc_v2: true }\n");
+}
+
+#[test]
+fn what_only_an_untrusted_worker_says_is_undecided_and_asked_of_another_one() {
+    let site = Site::start("");
+    let base = site.master();
+    let mallory = site.pool.worker("mallory", "");
+    // It builds one host, and says of the other that it fails.
+    site.upstream(&Flake::hosts(2).salt("newer").moody("h02"));
+
+    let answer = site.gate(&["run", "--repo", REPO]).expect_code(3);
+
+    assert!(answer.stderr.contains("no fault of the update"), "{answer}");
+    assert!(site.forge.pulls().is_empty(), "nobody is blamed by a stranger");
+    assert_eq!(site.master(), base);
+
+    // It stays, and would be as fast as before.
+    let store = NixStore::new();
+    store.soothe();
+    let w1 = site.pool.worker_in("w1", &store, "");
+    eventually("its presence", DEADLINE, || {
+        let there = async { site.pool.bus("reader").await.workers().list("w1").await };
+        (!block_on(there).expect("an answer").is_empty()).then_some(())
+    });
+    let answer = site.gate(&["resume"]).expect_code(0).json();
+    assert_eq!(answer["end"], "landed", "{answer:#}");
+    drop((mallory, w1));
 }

@@ -30,6 +30,7 @@ mod gate_roles;
 mod gate_run;
 mod gate_secrets;
 mod gate_trouble;
+mod gate_undecided;
 mod harness;
 mod hostile;
 mod infrastructure;
