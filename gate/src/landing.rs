@@ -21,6 +21,7 @@ use crate::{
     forge::Client,
     lease::{Asked, Held},
     steps::Ground,
+    told::Teller,
 };
 
 /// A repository that can be landed on.
@@ -80,7 +81,7 @@ pub(crate) async fn drive(
     ground: &Ground<'_>,
     kept: Kept,
     deadline: Option<Instant>,
-    json: bool,
+    teller: &mut Teller<'_>,
 ) -> Result<ExitCode, Error> {
     let driven = kept.drive(ground, deadline).await;
     let (run, pause) = match driven {
@@ -95,8 +96,7 @@ pub(crate) async fn drive(
         Some(End::Refused { refused, .. }) => ground.known(refused).await,
         _ => BTreeMap::new(),
     };
-    let text = crate::told::ended(&run, &details, &ground.site(None), json);
-    ground.console.data(&text)?;
+    teller.tell(&run, &details, &ground.site(None))?;
     Ok(match (run.stage.ended(), pause) {
         (Some(end), _) => exit_code(end),
         (None, Some(Pause::Deadline | Pause::Told | Pause::Undecided | Pause::Lost) | None) => {

@@ -1,11 +1,59 @@
-//! What commands print of gate runs: how one ended, what one would do, and where all stand. Pure.
+//! What commands print of gate runs: how one ended, what one would do, and where all stand.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
+use options::Console;
 use proto::gate::{GateRun, Holder, Required, Stage};
 use serde_json::{Value, json};
 
 use crate::report::{self, Detail, Facts, Site};
+
+/// What a command prints of the runs that it drove: text as each one ends, JSON as one document
+/// when all have.
+pub(crate) struct Teller<'a> {
+    console: &'a Console,
+    /// None: text.
+    objects: Option<Vec<Value>>,
+}
+
+impl<'a> Teller<'a> {
+    pub(crate) fn new(console: &'a Console, json: bool) -> Self {
+        Self { console, objects: json.then(Vec::new) }
+    }
+
+    /// Where messages go.
+    pub(crate) fn console(&self) -> &'a Console {
+        self.console
+    }
+
+    /// Takes what became of a run, or where it stands.
+    pub(crate) fn tell(
+        &mut self,
+        run: &GateRun,
+        details: &BTreeMap<String, Detail>,
+        site: &Site,
+    ) -> io::Result<()> {
+        match &mut self.objects {
+            Some(objects) => objects.push(object(run, details, site)),
+            None => self.console.data(&ended(run, details, site))?,
+        }
+        Ok(())
+    }
+
+    /// One object: the last run, with those that came first in `before`.
+    pub(crate) fn end_with_last(self) -> io::Result<()> {
+        let mut before = self.objects.unwrap_or_default();
+        let Some(mut last) = before.pop() else { return Ok(()) };
+        last["before"] = before.into();
+        self.console.data(&(last.to_string() + "\n"))
+    }
+
+    /// One array of all runs.
+    pub(crate) fn end_with_all(self) -> io::Result<()> {
+        let Some(objects) = self.objects else { return Ok(()) };
+        self.console.data(&(Value::Array(objects).to_string() + "\n"))
+    }
+}
 
 /// A run and who is at it.
 #[derive(Debug)]
@@ -14,23 +62,13 @@ pub(crate) struct Standing {
     pub(crate) holder: Option<Holder>,
 }
 
-/// What became of a run, or where it stands.
-pub(crate) fn ended(
-    run: &GateRun,
-    details: &BTreeMap<String, Detail>,
-    site: &Site,
-    json: bool,
-) -> String {
-    let facts = Facts { run, details, site, now: bus::clock::now() };
-    match json {
-        true => report::json::json(&facts),
-        false => report::terminal::text(&facts),
-    }
+fn ended(run: &GateRun, details: &BTreeMap<String, Detail>, site: &Site) -> String {
+    report::terminal::text(&facts(run, details, site))
 }
 
 /// What a run would do, as far as it went without changing anything.
 pub(crate) fn plan(run: &GateRun, site: &Site) -> String {
-    let Stage::Test(trial) = &run.stage else { return ended(run, &BTreeMap::new(), site, false) };
+    let Stage::Test(trial) = &run.stage else { return ended(run, &BTreeMap::new(), site) };
     let candidate = &trial.candidate;
     let count = trial.required.len();
     let mut text = format!("would push {} as {}\n", candidate.revision, candidate.branch);
@@ -47,7 +85,7 @@ pub(crate) fn plan(run: &GateRun, site: &Site) -> String {
 
 /// The same as `gate run --json` prints a run, with `required`: the class of each host by label.
 pub(crate) fn plan_json(run: &GateRun, site: &Site) -> String {
-    let mut object = object(run, site);
+    let mut object = object(run, &BTreeMap::new(), site);
     if let Stage::Test(trial) = &run.stage {
         let class = |(label, it): (&String, &Required)| (label.clone(), json!(it.class));
         object["required"] = Value::Object(trial.required.iter().map(class).collect());
@@ -62,7 +100,7 @@ pub(crate) fn standings(standings: &[Standing], site: &Site) -> String {
     }
     let mut text = String::new();
     for Standing { run, holder } in standings {
-        let told = ended(run, &BTreeMap::new(), site, false);
+        let told = ended(run, &BTreeMap::new(), site);
         text.push_str(&format!("{} of {}: {}", run.base, run.repo, told));
         if let Some(holder) = holder {
             text.push_str(&format!("  held by {} ({})\n", holder.place, holder.by));
@@ -74,14 +112,18 @@ pub(crate) fn standings(standings: &[Standing], site: &Site) -> String {
 /// The same as one array: objects as `gate run --json` prints them, with `holder`.
 pub(crate) fn standings_json(standings: &[Standing], site: &Site) -> String {
     let objects = standings.iter().map(|Standing { run, holder }| {
-        let mut object = object(run, site);
+        let mut object = object(run, &BTreeMap::new(), site);
         object["holder"] = json!(holder);
         object
     });
     Value::Array(objects.collect()).to_string() + "\n"
 }
 
-fn object(run: &GateRun, site: &Site) -> Value {
-    let told = ended(run, &BTreeMap::new(), site, true);
+fn object(run: &GateRun, details: &BTreeMap<String, Detail>, site: &Site) -> Value {
+    let told = report::json::json(&facts(run, details, site));
     serde_json::from_str(&told).expect("our own JSON")
+}
+
+fn facts<'a>(run: &'a GateRun, details: &'a BTreeMap<String, Detail>, site: &'a Site) -> Facts<'a> {
+    Facts { run, details, site, now: bus::clock::now() }
 }

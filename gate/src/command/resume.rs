@@ -11,6 +11,7 @@ use crate::{
     config::Config,
     error::Error,
     landing::{self, Site},
+    told::Teller,
 };
 
 #[derive(Debug, clap::Args)]
@@ -40,20 +41,38 @@ pub(crate) async fn run(
     if waiting.is_empty() {
         console.say("nothing waits");
     }
+    let mut teller = Teller::new(console, json);
     for run in waiting {
-        let site = Site::open(config, &run.repo).await?;
-        let lease = site.lease(bus, &run.base).await?;
-        let ground = site.ground(bus, &lease, console);
-        let done = match unfinished(&ground, &run.repo, &run.base).await {
-            Ok(Some(kept)) => landing::drive(&ground, kept, deadline, json).await,
-            // Somebody ended it since the list was made.
-            Ok(None) => Ok(ExitCode::Done),
-            Err(error) => Err(error),
-        };
-        lease.release().await;
-        worst = worse(worst, done?);
+        let done = resumed(&run, bus, config, deadline, &mut teller).await;
+        let code = done.unwrap_or_else(|error| {
+            // The other branches have nothing to do with it.
+            console.failed("gate", &error);
+            error.exit_code()
+        });
+        worst = worse(worst, code);
     }
+    teller.end_with_all()?;
     Ok(worst)
+}
+
+async fn resumed(
+    run: &GateRun,
+    bus: &Bus,
+    config: &Config,
+    deadline: Option<Instant>,
+    teller: &mut Teller<'_>,
+) -> Result<ExitCode, Error> {
+    let site = Site::open(config, &run.repo).await?;
+    let lease = site.lease(bus, &run.base).await?;
+    let ground = site.ground(bus, &lease, teller.console());
+    let done = match unfinished(&ground, &run.repo, &run.base).await {
+        Ok(Some(kept)) => landing::drive(&ground, kept, deadline, teller).await,
+        // Somebody ended it since the list was made.
+        Ok(None) => Ok(ExitCode::Done),
+        Err(error) => Err(error),
+    };
+    lease.release().await;
+    done
 }
 
 /// The newest run of each branch.

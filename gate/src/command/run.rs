@@ -18,7 +18,7 @@ use crate::{
     landing::{self, Site},
     plan::Event,
     steps::Ground,
-    told,
+    told::{self, Teller},
 };
 
 #[derive(Debug, clap::Args)]
@@ -59,7 +59,7 @@ pub(crate) async fn run(
     let new = fresh(bus, &args.repo, base, source);
     let done = match args.dry_run {
         true => dry(&ground, new, json).await,
-        false => run_under(&ground, new, deadline, json).await,
+        false => told_under(&ground, new, deadline, json).await,
     };
     lease.release().await;
     done
@@ -80,12 +80,24 @@ fn fresh(bus: &Bus, repo: &Repo, base: String, source: Source) -> GateRun {
     }
 }
 
+async fn told_under(
+    ground: &Ground<'_>,
+    new: GateRun,
+    deadline: Option<Instant>,
+    json: bool,
+) -> Result<ExitCode, Error> {
+    let mut teller = Teller::new(ground.console, json);
+    let code = run_under(ground, new, deadline, &mut teller).await?;
+    teller.end_with_last()?;
+    Ok(code)
+}
+
 /// What was left unfinished comes first: its candidate may be built already.
 async fn run_under(
     ground: &Ground<'_>,
     new: GateRun,
     deadline: Option<Instant>,
-    json: bool,
+    teller: &mut Teller<'_>,
 ) -> Result<ExitCode, Error> {
     if let Some(mut kept) = unfinished(ground, &new.repo, &new.base).await? {
         let age = new.at.since(kept.run.at);
@@ -93,10 +105,10 @@ async fn run_under(
         if age > ground.config.give_up_after {
             ground.console.say(&format!("giving up a run that began {} ago", Span(age)));
             kept.give_up(ground).await.map_err(Error::Step)?;
-            landing::drive(ground, kept, deadline, json).await?;
+            landing::drive(ground, kept, deadline, teller).await?;
         } else {
             ground.console.say("taking up the run that did not end");
-            let ended = landing::drive(ground, kept, deadline, json).await?;
+            let ended = landing::drive(ground, kept, deadline, teller).await?;
             if same || ended == ExitCode::Undecided {
                 return Ok(ended);
             }
@@ -105,7 +117,7 @@ async fn run_under(
     // Noted first: a record that no lease knows of would never be found again.
     ground.lease.note_run(new.id).await.map_err(Error::lease)?;
     let kept = Kept::begin(ground.bus, new).await?;
-    landing::drive(ground, kept, deadline, json).await
+    landing::drive(ground, kept, deadline, teller).await
 }
 
 /// The run of a branch that did not end.

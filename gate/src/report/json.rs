@@ -1,4 +1,5 @@
-//! What `gate run --json` prints at its end: one object on one line.
+//! A run as one object. `gate run --json` prints one at its end, `gate resume --json` and `gate status
+//! --json` an array of them.
 //!
 //! | key | meaning |
 //! |---|---|
@@ -16,6 +17,7 @@
 //! | `external` | `[{"repo", "input", "revision"}]`: repositories that were built against the candidate |
 //! | `inputs` | `[{"path", "old", "new", "compare"}]`; `old` and `new` are `{"rev", "modified"}` or null |
 //! | `kept` | `[{"input", "message"}]`: inputs that could not be updated, and keep what they had |
+//! | `before` | with `gate run` only: the objects of unfinished runs that it ended or went on with first |
 
 use std::collections::BTreeMap;
 

@@ -44,7 +44,7 @@ fn what_the_cache_does_not_have_is_nobodys_fault_and_asked_for_again() {
     // One that pushes what is there already.
     let options = WorkerOptions { extra: cache.pushed_to(), ..WorkerOptions::default() };
     let _worker = site.pool.worker_with("w2", &options);
-    assert_eq!(site.resume().expect_code(0).json()["end"], "landed");
+    assert_eq!(site.resume().expect_code(0).json()[0]["end"], "landed");
 }
 
 #[test]

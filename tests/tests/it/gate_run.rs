@@ -30,7 +30,7 @@ fn a_green_update_lands_exactly_what_was_built_and_nothing_twice() {
     let answer = site.run(&[]).expect_code(0).json();
     assert_eq!(answer["end"], "unchanged", "{answer:#}");
     assert_eq!((site.rev("master"), site.landings().len()), (before, 1));
-    assert_eq!(site.resume().expect_code(0).stdout, "");
+    assert_eq!(site.resume().expect_code(0).stdout, "[]\n");
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod gate_crashes;
 mod gate_external;
 mod gate_forge;
 mod gate_moves;
+mod gate_output;
 mod gate_report;
 mod gate_roles;
 mod gate_run;
