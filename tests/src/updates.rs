@@ -62,6 +62,12 @@ impl Updates {
         self.pool.repo.commit(branch, &[lock])
     }
 
+    /// Gives the flake on `master` further inputs, locked to where they are; returns the commit.
+    pub fn commit_flake(&self, inputs: &[(&str, &Repo)]) -> String {
+        let files = locked_with(&self.fleet, inputs, &self.pool.store);
+        self.pool.repo.commit("master", &files)
+    }
+
     /// Where a branch is.
     pub fn rev(&self, branch: &str) -> String {
         self.pool.repo.rev(&format!("refs/heads/{branch}"))
@@ -144,9 +150,18 @@ impl Updates {
 
 /// The files of a flake that passes on what its one input has, locked to where that input is.
 pub fn locked(fleet: &Repo, store: &NixStore) -> [(String, String); 2] {
-    let url = format!("git+{}?ref=master", fleet.url());
+    locked_with(fleet, &[], store)
+}
+
+/// The same with further inputs, of which it uses nothing.
+fn locked_with(fleet: &Repo, others: &[(&str, &Repo)], store: &NixStore) -> [(String, String); 2] {
+    let input = |name: &str, repo: &Repo| {
+        format!("  inputs.{name}.url = \"git+{}?ref=master\";\n", repo.url())
+    };
+    let others: String = others.iter().map(|(name, repo)| input(name, repo)).collect();
+    let fleet = input("fleet", fleet);
     let flake = format!(
-        "{{\n  inputs.fleet.url = \"{url}\";\n  outputs = {{ self, fleet }}: {{\n    \
+        "{{\n{fleet}{others}  outputs = {{ self, fleet, ... }}: {{\n    \
          inherit (fleet) nixosConfigurations;\n  }};\n}}\n"
     );
     let dir = scratch();

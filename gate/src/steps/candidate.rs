@@ -52,7 +52,7 @@ impl Ground<'_> {
         }
         // The date of the run, so that the same run makes the same commit.
         let date = run.at.0 / 1000;
-        let message = crate::report::commit::message(&old_lock, &lock);
+        let message = crate::report::commit::message(&old_lock, &lock, &kept);
         let commit = Commit { parent: base, lock: &lock, message: &message, date };
         let revision = self.checkout.commit(commit).await?;
         let (branch, replaces) = match over {

@@ -1,24 +1,47 @@
 //! The forge's token is where it has to be and nowhere else.
 
-use tests::{Flake, Updates, flake::system_name};
+use std::{
+    fs,
+    sync::{Arc, Mutex},
+};
+
+use tests::{Flake, Updates, flake::system_name, forge::On};
 
 use crate::DEADLINE;
+
+/// The arguments of all processes that there are, of git's and Nix's as well.
+fn arguments() -> String {
+    let processes = fs::read_dir("/proc").expect("a list of processes").filter_map(Result::ok);
+    let read = processes.filter_map(|it| fs::read(it.path().join("cmdline")).ok());
+    read.map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " ") + "\n").collect()
+}
 
 #[test]
 fn the_token_is_in_no_output_record_commit_argument_or_request_body() {
     let site = Updates::start(&Flake::hosts(2));
     let token = site.forge.token();
     // A server that wants a login for reading too.
+    site.forge.set(|settings| settings.private = true);
+    let seen = Arc::new(Mutex::new(String::new()));
+    // Looked at while git talks to the server: once fetching, once pushing.
+    for on in [On::new("POST", "/git-upload-pack"), On::new("POST", "/git-receive-pack")] {
+        let seen = Arc::clone(&seen);
+        site.forge.before(on, move || *seen.lock().expect("nobody panics in it") += &arguments());
+    }
     let _worker = site.pool.worker("w1");
     let hosts = Flake::hosts(2).salt("newer").held("h01").failing("h02");
     site.upstream(&hosts);
     let mut gate = site.spawn("gate", &["-vv"], None);
     site.pool.store.wait_for_build(&system_name("h01"), DEADLINE);
-    let arguments = std::fs::read(format!("/proc/{}/cmdline", gate.id())).expect("a process");
+    let waiting = arguments();
     site.pool.store.release("h01");
     assert_eq!(gate.wait(DEADLINE).code(), Some(1), "{}", gate.log());
 
-    let mut texts = vec![gate.log(), String::from_utf8_lossy(&arguments).into_owned()];
+    let seen = seen.lock().expect("nobody panics in it").clone();
+    for program in ["fetch", "push --porcelain"] {
+        assert!(seen.contains(program), "git was seen at work: {program}");
+    }
+    let mut texts = vec![gate.log(), seen, waiting];
     for bucket in ["nbp-gates", "nbp-requests", "nbp-results", "nbp-runs"] {
         texts.push(format!("{:?}", site.pool.bucket(bucket)));
     }

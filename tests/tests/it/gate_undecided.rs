@@ -2,7 +2,11 @@
 
 use tests::{Flake, NixStore, Spawned, Updates, WorkerOptions, eventually, flake::system_name};
 
-use crate::{DEADLINE, text};
+use crate::{
+    DEADLINE,
+    infrastructure::{LARGE, NO_ADMISSION},
+    text,
+};
 
 #[test]
 fn a_deadline_leaves_a_run_that_resume_completes() {
@@ -93,6 +97,78 @@ fn a_confirming_attempt_without_an_answer_is_asked_for_again() {
 
     assert_eq!(answer["end"], "landed", "{answer:#}");
     assert_eq!(answer["hosts"]["h01"]["flaky"], true, "{answer:#}");
+}
+
+/// The first worker ends the only attempt without an answer, by no fault of the update.
+#[track_caller]
+fn undecided(site: &Updates, gate: &mut Spawned, base: &str) {
+    assert_eq!(gate.wait(DEADLINE).code(), Some(3), "{}", gate.log());
+    assert!(gate.log().contains("no fault of the update"), "{}", gate.log());
+    assert_eq!(site.rev("master"), base);
+    assert!(site.forge.pulls().is_empty(), "nobody is blamed");
+    assert!(site.forge.labels().is_empty(), "{:?}", site.forge.labels());
+}
+
+#[test]
+fn a_worker_that_is_lost_is_undecided_and_resume_completes_it() {
+    let site = Updates::start(&Flake::hosts(1));
+    let base = site.rev("master");
+    site.upstream(&Flake::hosts(1).salt("newer").held("h01"));
+    let mut w1 = site.pool.worker_with("w1", &once());
+    let mut gate = site.spawn("gate", &[], None);
+    site.pool.store.wait_for_build(&system_name("h01"), DEADLINE);
+    w1.sigkill();
+    // Finds the lease of the lost one run out, and no attempt left.
+    let mut w2 = site.pool.worker_with("w2", &once());
+
+    undecided(&site, &mut gate, &base);
+
+    site.pool.store.release("h01");
+    let answer = &site.resume().expect_code(0).json()[0];
+    assert_eq!(answer["end"], "landed", "{answer:#}");
+    ended(&mut w2);
+}
+
+#[test]
+fn a_full_disk_is_undecided_and_resume_completes_it() {
+    let site = Updates::start(&Flake::hosts(1));
+    let base = site.rev("master");
+    site.upstream(&Flake::hosts(1).toplevel("h01", LARGE));
+    let small = NixStore::on_small_disk("size=30m");
+    let options = WorkerOptions { store: Some(&small), admission: NO_ADMISSION, ..once() };
+    let mut w1 = site.pool.worker_with("w1", &options);
+    let mut gate = site.spawn("gate", &[], None);
+
+    undecided(&site, &mut gate, &base);
+
+    ended(&mut w1);
+    let _w2 = site.pool.worker("w2");
+    let answer = &site.resume().expect_code(0).json()[0];
+    assert_eq!(answer["end"], "landed", "{answer:#}");
+}
+
+#[test]
+fn a_broker_that_stays_away_leaves_a_run_that_resume_completes() {
+    let mut site = Updates::start(&Flake::hosts(1));
+    let base = site.rev("master");
+    let _worker = site.pool.worker("w1");
+    site.upstream(&Flake::hosts(1).salt("newer").held("h01"));
+    let mut gate = site.spawn("gate", &[], None);
+    site.pool.store.wait_for_build(&system_name("h01"), DEADLINE);
+    site.pool.nats.kill();
+    // As whoever runs it does when the time is up.
+    gate.sigterm();
+
+    assert_eq!(gate.wait(DEADLINE).code(), Some(3), "{}", gate.log());
+
+    assert_eq!(site.rev("master"), base);
+    assert!(site.forge.pulls().is_empty(), "nobody is blamed");
+    site.pool.nats.restart();
+    site.pool.store.release("h01");
+    // The lease could not be given back, and runs out.
+    let resumed = || (site.resume().code == Some(0)).then_some(());
+    eventually("a run that is gone on with", DEADLINE, resumed);
+    assert_eq!(text(&site.status()[0]["end"]), "landed");
 }
 
 /// A worker whose first failure of infrastructure is its last.

@@ -14,10 +14,10 @@ use crate::{DEADLINE, all_built, host, text};
 const NOWHERE: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// A host whose build writes more than a small store holds.
-const LARGE: &str = "derivation { name = \"large\"; system = \"x86_64-linux\"; \
+pub(crate) const LARGE: &str = "derivation { name = \"large\"; system = \"x86_64-linux\"; \
     builder = \"/bin/sh\"; args = [ \"-c\" \"dd if=/dev/zero of=$out bs=1M count=60\" ]; }";
 
-const NO_ADMISSION: &str = "store_free = \"0B\"\nbuild_free = \"0B\"\ninodes_free = 0";
+pub(crate) const NO_ADMISSION: &str = "store_free = \"0B\"\nbuild_free = \"0B\"\ninodes_free = 0";
 
 #[track_caller]
 fn infra_failed(pool: &Pool, repo: &str, rev: &str, kind: &str) {
