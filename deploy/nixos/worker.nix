@@ -39,6 +39,7 @@ let
     // lib.optionalAttrs (cfg.labels != { }) { inherit (cfg) labels; };
     roots.dir = rootsDir;
     roots.keep_generations = cfg.keepGenerations;
+    roots.candidates_for = cfg.candidatesFor;
     cache = lib.optionalAttrs (cfg.cache.pushTo != null) {
       push_to = pushTo;
       sign_key_file = pool.credential service "sign-key";
@@ -115,7 +116,12 @@ in
     keepGenerations = mkOption {
       type = types.ints.positive;
       default = 3;
-      description = "Builds kept from the garbage collector, per repository, host and branch.";
+      description = "Builds of the tracked branch (`default_ref`) kept from the garbage collector, per repository and host.";
+    };
+    candidatesFor = mkOption {
+      type = pool.duration;
+      default = "7d";
+      description = "How long builds of other branches are kept from it after they were last asked for.";
     };
     labels = mkOption {
       type = types.attrsOf types.str;

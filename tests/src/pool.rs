@@ -1,6 +1,12 @@
 //! The story-level view: a broker, a repository, a store, and the programs of this workspace.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use async_nats::jetstream::{self, stream::LastRawMessageErrorKind};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -11,7 +17,7 @@ use tokio::{runtime::Runtime, time::timeout};
 use crate::{
     Flake, NatsServer, NixStore, Output, Repo, Spawned,
     poll::eventually,
-    process::{binary, command, run},
+    process::{binary, command, run, search_path},
     scratch::scratch,
 };
 
@@ -62,6 +68,8 @@ pub struct WorkerOptions<'a> {
     pub systems: Vec<&'a str>,
     /// A store of its own, as a worker on another machine has.
     pub store: Option<&'a NixStore>,
+    /// A folder with programs that come before all others of these names.
+    pub programs: Option<&'a Path>,
     /// The broker under another address, such as that of a [`crate::Tap`].
     pub nats_url: Option<&'a str>,
     /// What `[nix] store` says instead of its store.
@@ -93,6 +101,7 @@ impl Default for WorkerOptions<'_> {
             slots: 2,
             systems: vec!["x86_64-linux"],
             store: None,
+            programs: None,
             nats_url: None,
             store_uri: None,
             drain_timeout: "30s",
@@ -187,12 +196,25 @@ impl Pool {
         let config = self.config(name, &self.worker_config(name, options, store));
         let mut worker = self.program("worker", store);
         worker.arg(command).arg("--config").arg(config);
+        if let Some(programs) = options.programs {
+            worker.env("PATH", search_path(&[programs]));
+        }
         worker
     }
 
     /// The state folder of a worker.
     pub fn state_of(&self, worker: &str) -> PathBuf {
         self.dir.path().join(format!("state-{worker}"))
+    }
+
+    /// Any other worker command with the config of a worker that was started, to its end.
+    #[track_caller]
+    pub fn worker_with_config_of(&self, name: &str, args: &[&str]) -> Output {
+        let config = self.dir.path().join(format!("{name}.toml"));
+        run(
+            self.program("worker", &self.store).args(args).arg("--config").arg(config),
+            COMMAND_DEADLINE,
+        )
     }
 
     /// `producer submit --repo homelab` with these arguments, to its end.

@@ -47,7 +47,7 @@ pub struct Spawned {
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-    command.env_clear().env("PATH", search_path()).env("LC_ALL", "C.UTF-8");
+    command.env_clear().env("PATH", search_path(&[])).env("LC_ALL", "C.UTF-8");
     command.stdin(Stdio::null());
     command
 }
@@ -63,7 +63,7 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// A program by its name, looked for in the workspace's own tools first.
 pub fn find(program: &str) -> PathBuf {
-    let path = search_path();
+    let path = search_path(&[]);
     let found =
         std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.exists());
     found.unwrap_or_else(|| panic!("{program} is missing: run `make setup`"))
@@ -232,9 +232,11 @@ fn text(mut file: File) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn search_path() -> std::ffi::OsString {
+/// Where programs are looked for: in these folders, among the workspace's tools, on `PATH`.
+pub(crate) fn search_path(first: &[&Path]) -> std::ffi::OsString {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools");
     let inherited = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = std::iter::once(tools).chain(std::env::split_paths(&inherited));
+    let first = first.iter().map(|dir| dir.to_path_buf()).chain([tools]);
+    let dirs = first.chain(std::env::split_paths(&inherited));
     std::env::join_paths(dirs).expect("no folder of PATH has a colon in its name")
 }

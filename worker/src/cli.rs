@@ -55,6 +55,9 @@ pub enum Command {
         #[command(flatten)]
         service: ServiceArgs,
     },
+    /// What keeps results in the store.
+    #[command(subcommand)]
+    Roots(Roots),
     /// Read a config file and say what is wrong with it.
     CheckConfig {
         /// The config file (worker.toml).
@@ -80,5 +83,25 @@ pub enum Command {
         /// Print one JSON object.
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// What is done with roots.
+#[derive(Debug, Subcommand)]
+pub enum Roots {
+    /// Show every root, and what becomes of it
+    List {
+        /// The config file (worker.toml).
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Remove roots that are of no use any more, and show them; `worker run` does so by itself
+    Prune {
+        /// The config file (worker.toml).
+        #[arg(long)]
+        config: PathBuf,
+        /// Only show them
+        #[arg(long)]
+        dry_run: bool,
     },
 }

@@ -43,6 +43,8 @@ pub const DELAY_MIN_DEFAULT: Duration = Duration::from_secs(10);
 pub const DELAY_MAX_DEFAULT: Duration = Duration::from_secs(10 * 60);
 /// The running system, the one before, and one more to go back to.
 pub const KEEP_GENERATIONS_DEFAULT: usize = 3;
+/// A person has looked at a red update by then, and a green one has landed and is asked for anew.
+pub const CANDIDATES_FOR_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A NixOS host brings one to four GiB of new paths with a large update.
 pub const STORE_FREE_DEFAULT: u64 = 5 << 30;
 /// What a large builder unpacks and links.
@@ -103,6 +105,8 @@ pub struct Config {
     pub roots_dir: PathBuf,
     /// Generations kept per repo, host and branch.
     pub keep_generations: usize,
+    /// Results of other branches than the tracked one are kept for so long.
+    pub candidates_for: Duration,
     /// What it builds from. Never empty.
     pub repos: BTreeMap<Repo, RepoConfig>,
 }
@@ -208,6 +212,7 @@ struct RawRetry {
 struct RawRoots {
     dir: Option<PathBuf>,
     keep_generations: Option<usize>,
+    candidates_for: Option<Span>,
 }
 
 impl Config {
@@ -246,6 +251,7 @@ impl TryFrom<RawConfig> for Config {
         absolute("[roots] dir", &roots_dir)?;
         let classes = classes(worker.systems, &worker.features)?;
         let keep_generations = raw.roots.keep_generations;
+        let candidates_for = raw.roots.candidates_for;
         let limits = limits("[limits]", &raw.limits, &Limits::DEFAULT)?;
         let mut repos = BTreeMap::new();
         for (name, table) in raw.repos {
@@ -283,6 +289,7 @@ impl TryFrom<RawConfig> for Config {
                 keep_generations,
                 KEEP_GENERATIONS_DEFAULT,
             )?,
+            candidates_for: span("[roots] candidates_for", candidates_for, CANDIDATES_FOR_DEFAULT)?,
             repos,
         })
     }

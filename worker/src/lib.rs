@@ -30,6 +30,7 @@ pub mod machine;
 pub mod mirror;
 pub mod nix;
 mod presence;
+mod roots;
 pub mod run;
 pub mod service;
 mod serving;
@@ -84,6 +85,10 @@ async fn command(command: Command) -> Result<proto::ExitCode, Error> {
             let data_dir = data_dir.unwrap_or_else(|| config.state_dir.join("broker"));
             let broker = BrokerConfig { data_dir, program: nats_server, port };
             run::standalone(config, broker, &service, signals::stop_orders()?).await?;
+        }
+        Command::Roots(cli::Roots::List { config }) => roots::list(&Config::load(&config)?)?,
+        Command::Roots(cli::Roots::Prune { config, dry_run }) => {
+            roots::prune(&Config::load(&config)?, dry_run)?;
         }
         Command::CheckConfig { file } => drop(Config::load(&file)?),
     }

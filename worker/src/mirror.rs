@@ -150,6 +150,11 @@ impl Mirror {
         Ok(Commit { flake: FlakeRef { mirror, git_ref, commit: commit.to_owned() }, branch })
     }
 
+    /// Whether this is the tracked branch (`default_ref`).
+    pub fn tracks(&self, branch: &str) -> bool {
+        branch == self.default_ref
+    }
+
     /// Whether a build of `new` takes the place of one of `old` as the newest of the tracked branch
     /// (`default_ref`). It does when the branch contains it, and does not hold it to be older: an
     /// ancestor of `old`. Two sides of a merge are as new as each other, so the later build counts;
@@ -212,7 +217,7 @@ impl Mirror {
         let allowed = |name: &&str| self.allowed.iter().any(|glob| glob.matches(name));
         let mut branches = names.lines().filter(allowed);
         let first = branches.clone().next();
-        let best = branches.find(|name| *name == self.default_ref).or(first);
+        let best = branches.find(|name| self.tracks(name)).or(first);
         Ok(best.map(str::to_owned))
     }
 

@@ -27,6 +27,7 @@ use crate::{
     machine::{Machine, Settings},
     nix::process::Supervisor,
     presence::{self, Who},
+    roots::Keeper,
     service::{Service, ServiceArgs},
     serving::Serving,
     sweeper::Sweeper,
@@ -163,6 +164,7 @@ async fn work(
         teller: teller.clone(),
     };
     news.spawn(sweeper.run(stop_watching.clone()));
+    Keeper::new(&config).watch(stop_watching.clone(), &news);
     let classes = serving.watch(bus.clone(), config.sweep_every, stop_watching.clone(), &news);
     let tools = Tools {
         bus: bus.clone(),

@@ -46,6 +46,7 @@ mod overriding;
 mod publishing;
 mod pulling;
 mod roles;
+mod roots;
 mod second_opinions;
 mod servers;
 mod service;

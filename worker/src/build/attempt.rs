@@ -18,21 +18,25 @@ use crate::{
         evaluate::{Said, call, evaluate},
         process::{Guard, Invocation},
         realise::realise,
-        roots::{InUse, RootError},
+        roots::{Branch, InUse, RootError},
     },
 };
 
 /// Queries of the store and new roots take milliseconds; but they wait for a running collection.
 const STORE_CALL_WALL: Duration = Duration::from_secs(15 * 60);
-/// Evaluations per attempt: the second one for a derivation that vanished.
-const EVALUATIONS_MAX: usize = 2;
+/// Evaluations per attempt. A collection that begins between evaluation and build takes the
+/// derivation; the second evaluation writes it where a root waits for it already. Then it can only be
+/// lost to a collection that began before that, and passes a derivation that it has marked by
+/// then (Nix waits for the path that was marked last only). So each further one needs a coincidence
+/// of milliseconds more, and this many are no coincidence.
+const EVALUATIONS_MAX: usize = 5;
 /// Paths in one command line: 1000 of at most 250 bytes stay far below the kernel's 2 MiB.
 const PATHS_PER_CALL: usize = 1000;
 
 /// What is built, and whose generation it becomes.
 struct Checkout {
     flake: Pinned,
-    branch: String,
+    branch: Branch,
 }
 
 /// An attempt under way.
@@ -97,7 +101,8 @@ impl<'a> Attempt<'a> {
     async fn fetch(&self, mirror: &Mirror) -> Result<Checkout, BuildEnd> {
         let (supervisor, nix) = (&self.ctx.supervisor, &self.ctx.nix);
         let git = Git { supervisor, nix, stop: &self.stop, log: &self.log };
-        let Commit { flake, mut branch } = mirror.obtain(&git, &self.task.job.revision).await?;
+        let Commit { flake, branch: mut name } =
+            mirror.obtain(&git, &self.task.job.revision).await?;
         let mut overrides = Vec::new();
         for (input, by) in self.task.overrides.iter() {
             let Some(source) = self.ctx.sources.get(&by.repo) else {
@@ -111,8 +116,9 @@ impl<'a> Attempt<'a> {
         if !overrides.is_empty() {
             // What was never on the branch must not take the place of its generations. No branch
             // has a '~' in its name.
-            branch.push_str("~overridden");
+            name.push_str("~overridden");
         }
+        let branch = Branch { tracked: mirror.tracks(&name), name };
         Ok(Checkout { flake: Pinned { flake, overrides }, branch })
     }
 
@@ -159,13 +165,13 @@ impl<'a> Attempt<'a> {
         links: &InUse,
         limits: &Limits,
     ) -> Result<Built, BuildEnd> {
-        let force = self.task.plan == Plan::Full { force: true };
+        let (ctx, force) = (self.ctx, self.task.plan == Plan::Full { force: true });
         for _ in 0..EVALUATIONS_MAX {
             self.enter(Phase::Evaluate).await;
             let (job, rev) = (&self.task.job, self.task.job.revision.short());
-            self.log.say(format!("evaluating {} at {rev} of {}", job.host, commit.branch));
+            self.log.say(format!("evaluating {} at {rev} of {}", job.host, commit.branch.name));
             let (log, stop) = (&self.log, &self.stop);
-            let drv = evaluate(self.ctx, limits, &commit.flake, &job.host, stop, log).await?;
+            let drv = evaluate(ctx, limits, &commit.flake, &job.host, stop, log).await?;
             links.hold(&drv).map_err(|error| io_failed("root the derivation", &error))?;
             self.enter(Phase::Build).await;
             if let Some(out) = self.realise(&drv, links, force, limits).await? {
@@ -175,8 +181,10 @@ impl<'a> Attempt<'a> {
                 return Ok(Built { out_path, drv_path, closure_bytes, reused: false, diff });
             }
             self.log.say(format!("{drv} is gone, so it is evaluated again"));
+            self.root_call(&ctx.nix.add_drv_root(&drv, links.drv())).await?;
         }
-        let message = "the derivation vanished twice; is the garbage collector always running?";
+        let message = "the derivation vanished each time, although it was rooted; if the store is \
+                       damaged, `nix-store --verify --check-contents --repair` says so";
         Err(infra(InfraKind::Unclassified, message.to_owned()))
     }
 
@@ -246,13 +254,7 @@ impl<'a> Attempt<'a> {
         let Some(out) = StorePath::parse(out_path) else {
             return Err(infra(InfraKind::Unclassified, format!("{out_path} is no store path")));
         };
-        let link = async |link: &Path| {
-            let said = self.quiet(&self.ctx.nix.add_root(&out, link)).await?;
-            match said.exit.success() {
-                true => Ok(()),
-                false => Err(classify::store_call_failed(said.exit.code, &said.stderr)),
-            }
-        };
+        let link = async |link: &Path| self.root_call(&self.ctx.nix.add_root(&out, link)).await;
         let made = self.ctx.roots.add_generation(&self.task.job, &commit.branch, &out, link).await;
         made.map_err(|error| match error {
             RootError::Call(end) => end,
@@ -260,6 +262,15 @@ impl<'a> Attempt<'a> {
                 io_failed(&format!("keep roots in {}", path.display()), &source)
             }
         })
+    }
+
+    /// A call that must make a root.
+    async fn root_call(&self, invocation: &Invocation) -> Result<(), BuildEnd> {
+        let said = self.quiet(invocation).await?;
+        match said.exit.success() {
+            true => Ok(()),
+            false => Err(classify::store_call_failed(said.exit.code, &said.stderr)),
+        }
     }
 
     /// A call that says nothing worth logging; what it says on failure comes back.

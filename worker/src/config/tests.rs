@@ -60,6 +60,7 @@ fn everything_can_be_said() {
         [roots]
         dir = "/r"
         keep_generations = 1
+        candidates_for = "2d"
     "#;
     let config = parsed(&format!("{text}\n{REPO}")).expect("a config");
     let classes: Vec<_> = config.classes.iter().map(Class::as_str).collect();
@@ -84,6 +85,7 @@ fn everything_can_be_said() {
     assert_eq!(places, [Path::new("/x/nix/store"), Path::new("/b")]);
     assert_eq!(config.admission.inodes_free_min, 7);
     assert_eq!(config.avoid_max, Duration::ZERO);
+    assert_eq!(config.candidates_for, Duration::from_secs(2 * 86_400));
     let cache = config.cache.expect("a cache");
     assert_eq!((cache.push_to.as_str(), cache.push_slots), ("ssh-ng://nix-cache01", 1));
     assert_eq!(config.substituters, ["https://cache.example"]);
@@ -133,6 +135,7 @@ fn what_is_wrong_is_told_with_key_and_example() {
             "\"a b\" is empty or holds a blank",
         ),
         ("name = \"a\"\n[retry]\ndelay_min = \"1h\"", REPO, "delay_max: is shorter than delay_min"),
+        ("name = \"a\"\n[roots]\ncandidates_for = \"0s\"", REPO, "[roots] candidates_for: is zero"),
         ("name = \"a\"\n[retry]\nmax_attempts = 17", REPO, "keeps 16 attempts at most"),
         ("name = \"a\"\n[admission]\nmemory_pressure = 101", REPO, "expected percent, e.g. 80"),
         ("name = \"a\"\n[admission]\nbuild_dir = \"b\"", REPO, "b is no absolute path"),

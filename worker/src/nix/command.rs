@@ -124,6 +124,16 @@ impl Nix {
         self.store_call(["--realise", path.as_str()]).arg("--add-root").arg(root)
     }
 
+    /// Roots a derivation, also one that is not there: what is written to its path later stays.
+    pub fn add_drv_root(&self, drv: &StorePath, root: &Path) -> Invocation {
+        // Only `nix-instantiate` roots derivations. Characters of a store path need no escapes.
+        let of = r#"type = "derivation"; name = "x"; outputName = "out";"#;
+        let expression = format!("{{ {of} drvPath = \"{drv}\"; }}");
+        let expression = ["--expr", &expression, "--indirect"];
+        let args = expression.into_iter().chain(OPTIONS).chain(self.caches());
+        self.call("nix-instantiate", args).arg("--add-root").arg(root)
+    }
+
     /// Exit code 0 when the path is valid.
     pub fn check_validity(&self, path: &StorePath) -> Invocation {
         self.store_call(["--check-validity", path.as_str()])

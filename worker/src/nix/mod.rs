@@ -1,7 +1,7 @@
 //! The Nix side of the worker: command lines, children, what they say and what that means.
 //!
 //! Pure: [`events`], [`watcher`], [`classify`], [`command`]. With IO: [`process`], [`evaluate`],
-//! [`realise`], [`roots`]. Nothing here knows the broker, leases, or why a build is stopped.
+//! [`realise`], [`roots`], `retention`. Nothing here knows the broker, leases, or why a build is stopped.
 
 pub mod classify;
 pub mod command;
@@ -12,6 +12,7 @@ mod memory;
 mod patterns;
 pub mod process;
 pub mod realise;
+pub(crate) mod retention;
 pub mod roots;
 mod sandbox;
 pub mod watcher;

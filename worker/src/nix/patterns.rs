@@ -32,6 +32,8 @@ pub(super) const DRV_GONE: Pattern = Pattern(&[
     &["cannot build missing derivation"],
     &["path '/nix/store/", ".drv' is not valid"],
     &["path '/nix/store/", ".drv' does not exist"],
+    // It was looked up and then deleted. Where the store really lies comes before its path.
+    &["opening file '", "/nix/store/", ".drv': no such file"],
 ]);
 pub(super) const HASH_MISMATCH: Pattern = Pattern(&[&["hash mismatch in fixed-output derivation"]]);
 pub(super) const FLAKE_HASH: Pattern = Pattern(&[&["nar hash mismatch"], &["hash mismatch in"]]);

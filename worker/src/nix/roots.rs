@@ -1,10 +1,13 @@
-//! Garbage-collector roots: what is in use, and the newest generations per repo, host and branch.
+//! Garbage-collector roots: what is in use, and what was built per repo, host and branch.
 //!
 //! `<dir>/.in-use/<job>.<epoch>` is the output of an attempt under way, with `.drv` its derivation.
 //! `<dir>/<repo>/<host>/<branch>/<n>-<commit>` is a generation; `n` only grows. Nix registers
-//! outputs itself (`--add-root`). It can register no derivation, so that link protects only when
-//! `dir` lies in `/nix/var/nix/gcroots`; elsewhere a derivation may vanish, which costs a second
-//! evaluation.
+//! outputs itself (`--add-root`), while it still holds them.
+//!
+//! A derivation is held by the evaluation that writes it and by the build that reads it, but not in
+//! the moment between the two. A collection that begins just then takes it. Evaluated again it is
+//! the same one, and by then our link to it is a root: by its place when `dir` lies in
+//! `/nix/var/nix/gcroots`, registered elsewhere ([`super::command::Nix::add_drv_root`]).
 
 use std::{
     fs, io,
@@ -15,7 +18,10 @@ use std::{
 use proto::{Epoch, JobKey};
 use tokio::sync::Mutex;
 
-use super::command::{StorePath, percent_encoded};
+use super::{
+    command::{StorePath, percent_encoded},
+    retention::gone,
+};
 
 /// See the module.
 #[derive(Debug)]
@@ -24,6 +30,15 @@ pub struct Roots {
     keep_generations: usize,
     /// Two attempts of one host and branch must not choose the same number.
     lock: Mutex<()>,
+}
+
+/// A branch that results are of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Branch {
+    /// Its name.
+    pub name: String,
+    /// Only the newest generations of it stay. What is of another branch stays for a time.
+    pub tracked: bool,
 }
 
 /// The links of one attempt, removed on drop: by then the generation holds the output.
@@ -37,6 +52,10 @@ impl Roots {
     /// Roots under `dir`, at least one generation.
     pub fn new(dir: PathBuf, keep_generations: usize) -> Self {
         Self { dir, keep_generations: keep_generations.max(1), lock: Mutex::new(()) }
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Makes room for the links of one attempt. What a killed worker left there goes.
@@ -58,22 +77,17 @@ impl Roots {
         }
     }
 
-    /// Chooses the link for the next generation; `root` makes it. Afterwards the newest
-    /// `keep_generations` stay, the new one among them, and each output has one link.
+    /// Chooses the link for the next generation; `root` makes it. Afterwards each output has one link,
+    /// and of a tracked branch the newest `keep_generations` stay, the new one among them.
     pub async fn add_generation<E>(
         &self,
         job: &JobKey,
-        branch: &str,
+        branch: &Branch,
         output: &StorePath,
         root: impl AsyncFnOnce(&Path) -> Result<(), E>,
     ) -> Result<(), RootError<E>> {
-        let branch = percent_encoded(branch.as_bytes(), b"");
-        // A dot alone would be the folder itself; the encoding leaves dots alone.
-        let branch = match branch.strip_prefix('.') {
-            Some(rest) => format!("%2E{rest}"),
-            None => branch,
-        };
-        let dir = self.dir.join(job.repo.as_str()).join(job.host.as_str()).join(branch);
+        let dir = self.dir.join(job.repo.as_str()).join(job.host.as_str());
+        let dir = dir.join(branch_folder(&branch.name));
         let _only = self.lock.lock().await;
         let io = |source| RootError::Io { path: dir.clone(), source };
         fs::create_dir_all(&dir).map_err(io)?;
@@ -86,9 +100,12 @@ impl Roots {
             fs::read_link(path).is_ok_and(|target| target == Path::new(output.as_str()))
         };
         let (repeated, mut kept) = old.drain(..).partition::<Vec<_>, _>(|(_, path)| same(path));
-        let surplus = (kept.len() + 1).saturating_sub(self.keep_generations);
+        let surplus = match branch.tracked {
+            true => (kept.len() + 1).saturating_sub(self.keep_generations),
+            false => 0,
+        };
         for (_, path) in repeated.into_iter().chain(kept.drain(..surplus)) {
-            fs::remove_file(&path).map_err(|source| RootError::Io { path, source })?;
+            gone(fs::remove_file(&path)).map_err(|source| RootError::Io { path, source })?;
         }
         Ok(())
     }
@@ -116,10 +133,18 @@ impl InUse {
         &self.output
     }
 
-    /// Links the derivation.
+    /// The link to the derivation.
+    pub fn drv(&self) -> &Path {
+        &self.drv
+    }
+
+    /// Links the derivation. A link that is there is never missing meanwhile: a collector that does
+    /// not find it would take it off its books.
     pub fn hold(&self, drv: &StorePath) -> io::Result<()> {
-        let _ = fs::remove_file(&self.drv);
-        symlink(drv.as_str(), &self.drv)
+        let new = self.drv.with_extension("new");
+        let _ = fs::remove_file(&new);
+        symlink(drv.as_str(), &new)?;
+        fs::rename(&new, &self.drv)
     }
 
     fn remove(&self) {
@@ -135,10 +160,25 @@ impl Drop for InUse {
     }
 }
 
+/// The name of a branch's folder.
+pub(super) fn branch_folder(branch: &str) -> String {
+    let branch = percent_encoded(branch.as_bytes(), b"");
+    // A dot alone would be the folder itself; the encoding leaves dots alone.
+    match branch.strip_prefix('.') {
+        Some(rest) => format!("%2E{rest}"),
+        None => branch,
+    }
+}
+
 /// The generations in `dir`, oldest first. Files of other names are nobody's business.
 pub(crate) fn generations(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir)? {
+    let entries = match fs::read_dir(dir) {
+        // Its last root was pruned just now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        entries => entries?,
+    };
+    for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
         let number = name.to_str().and_then(|name| name.split_once('-')?.0.parse().ok());
@@ -157,26 +197,47 @@ mod tests {
         StorePath::parse(&format!("/nix/store/{hash}-x")).expect("a path")
     }
 
-    #[tokio::test]
-    async fn the_newest_generations_stay_and_each_output_once() {
+    /// What is left of five results, two of them the same.
+    async fn left_of(branch: &str, tracked: bool) -> Vec<(u64, char)> {
         let dir = tempfile::tempdir().expect("a folder");
         let roots = Roots::new(dir.path().to_owned(), 3);
         let job: JobKey = format!("r.{}.web", "0".repeat(40)).parse().expect("a job");
         for letter in ['a', 'b', 'c', 'a', 'd'] {
             let output = output(letter);
-            let made = roots.add_generation(&job, "update/x", &output, async |link: &Path| {
+            let branch = Branch { name: branch.to_owned(), tracked };
+            let made = roots.add_generation(&job, &branch, &output, async |link: &Path| {
                 symlink(output.as_str(), link)
             });
             made.await.expect("a root");
         }
-        let kept = generations(&dir.path().join("r/web/update%2Fx")).expect("generations");
-        let targets: Vec<_> = kept
-            .iter()
-            .map(|(number, path)| {
-                let target = fs::read_link(path).expect("a link");
-                (*number, target.to_string_lossy().chars().nth(11).expect("a letter"))
-            })
-            .collect();
-        assert_eq!(targets, [(3, 'c'), (4, 'a'), (5, 'd')]);
+        let kept = generations(&dir.path().join("r/web").join(branch_folder(branch)));
+        let target = |(number, path): (u64, PathBuf)| {
+            let target = fs::read_link(path).expect("a link");
+            (number, target.to_string_lossy().chars().nth(11).expect("a letter"))
+        };
+        kept.expect("generations").into_iter().map(target).collect()
+    }
+
+    #[tokio::test]
+    async fn the_newest_generations_stay_and_each_output_once() {
+        assert_eq!(left_of("master", true).await, [(3, 'c'), (4, 'a'), (5, 'd')]);
+        // Candidates go by their age (`retention`), not by their number.
+        let candidates = [(2, 'b'), (3, 'c'), (4, 'a'), (5, 'd')];
+        assert_eq!(left_of("update/x", false).await, candidates);
+    }
+
+    #[test]
+    fn a_held_derivation_is_linked_over_another() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let roots = Roots::new(dir.path().to_owned(), 1);
+        let job: JobKey = format!("r.{}.web", "0".repeat(40)).parse().expect("a job");
+        let links = roots.in_use(&job, Epoch(1)).expect("links");
+        for letter in ['a', 'a', 'b'] {
+            links.hold(&output(letter)).expect("held");
+            let target = fs::read_link(links.drv()).expect("a link");
+            assert_eq!(target, Path::new(output(letter).as_str()));
+        }
+        drop(links);
+        assert_eq!(fs::read_dir(dir.path().join(".in-use")).expect("a folder").count(), 0);
     }
 }

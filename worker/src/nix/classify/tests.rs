@@ -43,7 +43,7 @@ fn check_end(end: &BuildEnd, (file, outcome, drv, message, last): Case) {
 
 #[test]
 fn realisations_are_judged_by_what_was_seen() {
-    let cases: [Case; 26] = [
+    let cases: [Case; 27] = [
         ("builder.nix-2.8", "build-failed", "system-builder.drv", "failed with exit code 1", "two"),
         ("builder.wording-2.30", "build-failed", "system-builder.drv", "exit code 1", "two"),
         ("dependency.nix-2.8", "build-failed", "-leaf.drv", "exit code 3", "no such header"),
@@ -70,6 +70,7 @@ fn realisations_are_judged_by_what_was_seen() {
         ("nix-log-limit.nix-2.8", "log-limit", "-flood.drv", "more than 500 bytes", ""),
         ("empty", "unclassified", "", "Nix ended without a message (exit code 1)", ""),
         ("drv-gone.nix-2.8", "drv-gone", "", "", ""),
+        ("drv-deleted.nix-2.8", "drv-gone", "", "", ""),
     ];
     for case in cases {
         let watcher = match case.0 {
