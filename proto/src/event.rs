@@ -63,6 +63,11 @@ pub enum What {
     Requeued,
     /// Its request was old and of no use to anybody; a sweep forgot it.
     Pruned,
+    /// The worker does not build such jobs, and leaves it to one that might. Each worker tells it once.
+    Refused {
+        /// Why.
+        reason: String,
+    },
     /// It ended.
     Finished {
         /// The name of its outcome.
@@ -128,6 +133,7 @@ impl What {
             Self::Late { .. } => "late",
             Self::Requeued => "requeued",
             Self::Pruned => "pruned",
+            Self::Refused { .. } => "refused",
             Self::Finished { .. } => "finished",
             Self::Dead { .. } => "dead",
         }

@@ -423,6 +423,7 @@ fn say(job: &JobKey, epoch: proto::Epoch, what: &What) {
         What::Finished { outcome } => info!(%job, %epoch, "{host}: {kind}, {outcome}"),
         What::Late { outcome } => info!(%job, %epoch, "{host}: {kind}, {outcome}"),
         What::Fenced => warn!(%job, %epoch, "{host}: another worker has it, or nobody answers"),
+        What::Refused { reason } => warn!(%job, "{host}: left to other workers: {reason}"),
         What::Dead { reason } => warn!(%job, %epoch, "{host}: dead: {reason}"),
         What::Retrying { reason, message, delay_ms } => {
             let (reason, delay) = (reason.name(), Duration::from_millis(*delay_ms));

@@ -239,6 +239,9 @@ fn forged_jobs_are_refused_and_told_and_nothing_of_them_runs() {
     let run = unknown["run"].as_str().expect("a run");
     let status = pool.producer(&["status", run, "--json"]).json();
     assert_eq!(host(&status, "h01")["state"], "queued", "{status:#}");
+    let left = || pool.events("nbp.event.job.refused.nosuch.>");
+    let left = eventually("an event", DEADLINE, || Some(left()).filter(|left| !left.is_empty()));
+    assert_eq!(left[0]["what"]["reason"], "this worker's config has no [repos.nosuch]");
     for name in ["h01", "h02"] {
         assert_eq!(pool.store.builds_begun(&system_name(name)), 0);
     }

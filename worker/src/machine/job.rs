@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bus::Entry;
 use proto::{
-    Finished, Outcome, Overrides, Record, Request, event::What, record, subject::JobSubject,
+    Epoch, Finished, Outcome, Overrides, Record, Repo, Request, event::What, record,
+    subject::JobSubject,
 };
 
 use super::{
@@ -15,6 +16,7 @@ use super::{
     claim::{self, Claimer, Decision},
     held::{Held, Won},
     io::{Answer, Delivered, DeliveryId, Effect, Event, Now, Written},
+    refused::Refused,
 };
 use crate::build::Plan;
 
@@ -85,6 +87,7 @@ pub(super) struct Context<'a> {
     /// Another delivery of the same job has a claim here, won or under way.
     pub(super) rival: bool,
     pub(super) chance: &'a mut fastrand::Rng,
+    pub(super) refused: &'a mut Refused,
     pub(super) out: &'a mut Vec<Effect>,
 }
 
@@ -309,9 +312,15 @@ impl Job {
             // Told to stop while reading: another worker takes it, at once.
             Decision::Claim(_) if ctx.draining => self.nak(Duration::ZERO, ctx),
             // Another worker may have it in its config.
-            Decision::Claim(_) if !self.has_repos(&overrides, settings) => self.nak(ELSEWHERE, ctx),
-            Decision::Claim(_) if ctx.rival => self.nak(RACE_LOST, ctx),
             Decision::Claim(plan) => {
+                if let Some(missing) = self.missing_repo(&overrides, settings) {
+                    let reason = format!("this worker's config has no [repos.{missing}]");
+                    let epoch = record.value.as_ref().map_or(Epoch::default(), |it| it.epoch);
+                    return self.leave(epoch, reason, ctx);
+                }
+                if ctx.rival {
+                    return self.nak(RACE_LOST, ctx);
+                }
                 let by = record::Claimer {
                     worker: settings.worker.clone(),
                     instance: settings.instance,
@@ -326,10 +335,20 @@ impl Job {
         }
     }
 
-    /// It knows all repositories that the job needs.
-    fn has_repos(&self, overrides: &Overrides, settings: &Settings) -> bool {
+    /// A repository that the job needs and the worker does not know.
+    fn missing_repo(&self, overrides: &Overrides, settings: &Settings) -> Option<Repo> {
         let overriding = overrides.iter().map(|(_, by)| &by.repo);
-        overriding.chain([&self.subject.job.repo]).all(|repo| settings.repos.contains(repo))
+        let mut needed = [&self.subject.job.repo].into_iter().chain(overriding);
+        needed.find(|repo| !settings.repos.contains(*repo)).cloned()
+    }
+
+    /// Not for this worker: another one takes it, or it waits.
+    fn leave(&mut self, epoch: Epoch, reason: String, ctx: &mut Context<'_>) {
+        if ctx.refused.first(self.subject.incarnation) {
+            let (subject, what) = (self.subject.clone(), What::Refused { reason });
+            ctx.out.push(Effect::Tell { subject, epoch, what });
+        }
+        self.nak(ELSEWHERE, ctx);
     }
 
     /// A claim whose answer was lost: it stands if the record is mine.

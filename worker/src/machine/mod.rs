@@ -9,6 +9,7 @@ pub mod claim;
 mod held;
 pub mod io;
 mod job;
+mod refused;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use proto::{Class, Instance, Phase, Priority, Repo, WorkerName, topology, worker
 use self::{
     io::{Delivered, DeliveryId, Effect, Event, Now},
     job::{Context, Job},
+    refused::Refused,
 };
 
 /// What the machine is told once.
@@ -88,6 +90,7 @@ pub struct Machine {
     drain: Option<Drain>,
     exited: bool,
     chance: fastrand::Rng,
+    refused: Refused,
 }
 
 /// At most one round of pulling is under way, and it takes one job.
@@ -125,6 +128,7 @@ impl Machine {
             drain: None,
             exited: false,
             chance,
+            refused: Refused::default(),
         }
     }
 
@@ -212,8 +216,8 @@ impl Machine {
         let rival = others.any(|other| other.claims() && Some(&other.subject.job) == key);
         // An answer for a delivery that is settled by now is of no use to anybody.
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let (settings, chance) = (&self.settings, &mut self.chance);
-        act(job, &mut Context { settings, now, draining, rival, chance, out });
+        let (settings, chance, refused) = (&self.settings, &mut self.chance, &mut self.refused);
+        act(job, &mut Context { settings, now, draining, rival, chance, refused, out });
     }
 
     fn pulled(&mut self, now: Now, deliveries: Vec<Delivered>, out: &mut Vec<Effect>) {
@@ -225,8 +229,8 @@ impl Machine {
             }
             let (id, draining) = (delivered.id, self.draining());
             let settings = &self.settings;
-            let (rival, chance) = (false, &mut self.chance);
-            let mut ctx = Context { settings, now, draining, rival, chance, out };
+            let (rival, chance, refused) = (false, &mut self.chance, &mut self.refused);
+            let mut ctx = Context { settings, now, draining, rival, chance, refused, out };
             self.jobs.insert(id, Job::new(delivered, &mut ctx));
         }
     }

@@ -483,11 +483,18 @@ fn a_job_of_a_repo_that_is_not_in_the_config_is_left_to_others() {
     let machine = Machine::new(settings);
     let mut story = Story { machine, written: None, effects: Vec::new() };
     story.on(0, Event::Tick);
-    story.on(0, Event::Pulled(vec![delivered(1, "web")]));
-    story.on(0, Event::RecordRead(ID, Answer::Is(Entry::none())));
-    story.reads_request(0, 1);
-    assert!(matches!(story.settled(), Some(Effect::Nak(ID, delay)) if !delay.is_zero()));
-    assert!(story.written.is_none(), "and costs no attempt");
+    for told in [true, false] {
+        story.on(0, Event::Pulled(vec![delivered(1, "web")]));
+        story.on(0, Event::RecordRead(ID, Answer::Is(Entry::none())));
+        story.reads_request(0, 1);
+        let refused = |effect: &&Effect| {
+            matches!(effect, Effect::Tell { what: What::Refused { reason }, .. }
+                if reason == "this worker's config has no [repos.nixos]")
+        };
+        assert_eq!(story.effects.iter().filter(refused).count(), usize::from(told), "only once");
+        assert!(matches!(story.settled(), Some(Effect::Nak(ID, delay)) if !delay.is_zero()));
+        assert!(story.written.is_none(), "and costs no attempt");
+    }
 }
 
 /// The inputs that a request of these tests overrides, by a commit of this repository.
