@@ -154,6 +154,12 @@ pub struct ConsumerSpec {
 const MIB: i64 = 1 << 20;
 const GIB: i64 = 1 << 30;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const RUNS_AGE: Duration = DAY.saturating_mul(90);
+/// Longer than the runs that wished for it: a job may wait for its worker as long as anybody can ask
+/// for it by its run. Shorter than results by more than a month: a wish that outlived the result of its
+/// job would read as one that was never built, and a sweep would have it built again.
+const REQUESTS_AGE: Duration = DAY.saturating_mul(120);
+const RESULTS_AGE: Duration = DAY.saturating_mul(180);
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// The server's default `max_payload`; records and chunks stay below it.
 const MESSAGE_BYTES_MAX: i32 = 1 << 20;
@@ -209,15 +215,15 @@ pub fn streams(choices: &Choices) -> Vec<StreamSpec> {
         ..stream(DEAD, subject::DEAD_ALL, "dead letters")
     };
     let buckets = [
-        bucket(Bucket::Requests, "what is wanted"),
+        BucketSpec { age_max: REQUESTS_AGE, ..bucket(Bucket::Requests, "what is wanted") },
         BucketSpec {
             history: 5,
-            age_max: 180 * DAY,
+            age_max: RESULTS_AGE,
             bytes_max: GIB,
             ..bucket(Bucket::Results, "what is so")
         },
         BucketSpec { history: 10, ..bucket(Bucket::LastGood, "newest closure per host") },
-        BucketSpec { age_max: 90 * DAY, ..bucket(Bucket::Runs, "expected hosts per run") },
+        BucketSpec { age_max: RUNS_AGE, ..bucket(Bucket::Runs, "expected hosts per run") },
         BucketSpec { age_max: 3 * PRESENCE_EVERY, ..bucket(Bucket::Workers, "living workers") },
         bucket(Bucket::Gates, "gate runs and landing leases"),
     ];
@@ -306,5 +312,16 @@ mod tests {
         assert_eq!((jobs.retention, jobs.discard), (Retention::WorkQueue, Discard::New));
         assert!(jobs.discard_new_per_subject && jobs.per_subject_max == 1);
         assert!(streams.iter().all(|stream| stream.bytes_max > 0));
+    }
+
+    #[test]
+    fn a_wish_outlives_its_run_and_a_result_its_wish() {
+        let streams = streams(&choices());
+        let age = |bucket: Bucket| {
+            let stream = streams.iter().find(|stream| stream.name == bucket.stream());
+            stream.expect("a bucket").age_max
+        };
+        assert!(age(Bucket::Runs) < age(Bucket::Requests));
+        assert!(age(Bucket::Requests) + 30 * DAY < age(Bucket::Results));
     }
 }
