@@ -15,6 +15,10 @@ let
   rootsDir = "/nix/var/nix/gcroots/nix-build-pool";
   toml = pkgs.formats.toml { };
 
+  # A cache of files is signed by whoever writes it. To another daemon goes what ours has signed when it
+  # built it: only a user whom it trusts could have it sign afterwards.
+  signsAsItBuilds = cfg.cache.pushTo != null && lib.hasPrefix "ssh-ng:" cfg.cache.pushTo;
+
   # Nix reads the key's place off the store's URL.
   pushTo =
     cfg.cache.pushTo
@@ -40,10 +44,10 @@ let
     roots.dir = rootsDir;
     roots.keep_generations = cfg.keepGenerations;
     roots.candidates_for = cfg.candidatesFor;
-    cache = lib.optionalAttrs (cfg.cache.pushTo != null) {
-      push_to = pushTo;
-      sign_key_file = pool.credential service "sign-key";
-    };
+    cache = lib.optionalAttrs (cfg.cache.pushTo != null) (
+      { push_to = pushTo; }
+      // lib.optionalAttrs (!signsAsItBuilds) { sign_key_file = pool.credential service "sign-key"; }
+    );
     repos = lib.mapAttrs (pool.repoTable service) top.repos;
   }) cfg.settings;
 
@@ -143,7 +147,10 @@ in
         type = types.nullOr pool.secretFile;
         default = null;
         example = "/run/secrets/nix-sign-key";
-        description = "Key that signs what is pushed, as `nix key generate-secret` makes it.";
+        description = ''
+          Key that signs what is pushed, as `nix key generate-secret` makes it. Where `pushTo` is an `ssh-ng` store,
+          this machine's daemon gets it and signs all that it builds from then on.
+        '';
       };
       sshKeyFile = pool.mkSecret {
         type = types.nullOr pool.secretFile;
@@ -202,6 +209,8 @@ in
           (pool.notInStore "services.nix-build-pool.worker.cache.sshKeyFile" cfg.cache.sshKeyFile)
         ];
 
+        nix.settings = lib.mkIf signsAsItBuilds { secret-key-files = [ (toString cfg.cache.signKeyFile) ]; };
+
         systemd.tmpfiles.rules = [ "d ${rootsDir} 0755 ${user} ${user} -" ];
 
         systemd.services.${service} = lib.mkMerge [
@@ -230,7 +239,7 @@ in
               ReadWritePaths = [ "-${rootsDir}" ];
               LoadCredential =
                 lib.optional (!cfg.standalone) "nkey:${toString cfg.nkeyFile}"
-                ++ lib.optional (cfg.cache.pushTo != null) "sign-key:${toString cfg.cache.signKeyFile}"
+                ++ lib.optional (cfg.cache.pushTo != null && !signsAsItBuilds) "sign-key:${toString cfg.cache.signKeyFile}"
                 ++ lib.optional (cfg.cache.sshKeyFile != null) "ssh-key:${cfg.cache.sshKeyFile}"
                 ++ pool.repoCredentials top.repos;
               Type = "notify";

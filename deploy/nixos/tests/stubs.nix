@@ -45,6 +45,7 @@ let
     freeformType = types.attrsOf types.int;
     options.extra-allowed-users = strings;
     options.extra-trusted-public-keys = strings;
+    options.secret-key-files = strings;
   };
 
   package = name: {

@@ -98,7 +98,7 @@ impl Attempt<'_> {
         if let (Some(key), false) = (key, to.is_binary_cache()) {
             let said = self.within(limits.wall, &nix.sign(None, key, out)).await?;
             if !said.exit.success() {
-                return Ok(Err(reason(&said)));
+                return Ok(Err(explained(reason(&said))));
             }
         }
         let said = self.within(limits.wall, &nix.copy(to, key, out)).await?;
@@ -165,6 +165,17 @@ fn reason(said: &Said) -> String {
     }
 }
 
+/// What to do when our own daemon does not let us sign.
+fn explained(reason: String) -> String {
+    match reason.contains("not privileged") {
+        true => format!(
+            "{reason}; have the daemon sign what it builds (`secret-key-files` in nix.conf) and leave \
+             out [cache] sign_key_file"
+        ),
+        false => reason,
+    }
+}
+
 /// What `nix path-info --sigs` says: the path, and after it the signatures, `<key name>:<base64>`.
 pub(crate) fn there(answer: &str, out: &StorePath, key_name: Option<&str>) -> There {
     let line = answer.lines().find(|line| line.starts_with(out.as_str()));
@@ -203,6 +214,13 @@ mod tests {
         check(&format!("{out}\n"), Some("pool-1"), There::Unsigned);
         check(&format!("{out}\tpool-1:abc= other-1:x\n"), Some("pool-1"), There::Yes);
         check(&format!("{out}\tultimate other-pool-1:abc=\n"), Some("pool-1"), There::Unsigned);
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_let_us_sign_is_explained() {
+        let said = explained("you are not privileged to add signatures (exit code 1)".to_owned());
+        assert!(said.contains("`secret-key-files` in nix.conf"), "{said}");
+        assert_eq!(explained("no route".to_owned()), "no route");
     }
 
     #[test]
