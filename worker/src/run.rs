@@ -145,7 +145,8 @@ async fn work(
     };
     let (bus, mut serving) = connected;
     let instance = Instance(uuid::Uuid::now_v7());
-    let settings = settings(&config, instance, &serving, standalone);
+    let settings =
+        Settings { key: bus.signer(), ..settings(&config, instance, &serving, standalone) };
     let machine = Machine::new(settings);
     let who = who(&config, instance, serving.classes.clone());
     let mut clock = ServerClock::default();
@@ -281,6 +282,7 @@ fn settings(config: &Config, instance: Instance, serving: &Serving, standalone: 
         drain_timeout: config.drain_timeout,
         orphan_grace: config.orphan_grace,
         avoid_max: config.avoid_max,
+        key: None,
         standalone,
         seed: fastrand::u64(..),
     }

@@ -153,3 +153,33 @@ fn a_job_that_another_worker_closes_is_signed_by_that_one() {
     let verified = bus::signature::verify(&job, &record, &trusted);
     assert_eq!(verified, bus::signature::Verified::Valid { by: key });
 }
+
+#[test]
+fn a_worker_vouches_for_no_path_that_somebody_else_wrote_down() {
+    let it = Built2::new();
+    let older = it.record("h01");
+    let newer = it.pool.repo.commit("master", &Flake::hosts(2).salt("newer").files());
+    // What the older commit came to, written as what the newer one did: the path is valid.
+    let job = format!("{REPO}.{newer}.h01");
+    block_on(async {
+        let bus = it.pool.bus("mallory").await;
+        bus.results().put(&job, &older).await.expect("his right");
+    });
+    let _worker = it.pool.worker("w1", "");
+    let args = ["submit", "--repo", REPO, "h01", "--ref", "master", "--wait", "--json"];
+    all_built(it.pool.producer("ci", &args), 1);
+
+    let built = Built2 { rev: newer, ..it };
+    let path = |record: &Record| match record.outcome() {
+        Some(Outcome::Built(Built { out_path, reused, .. })) => (out_path.clone(), *reused),
+        other => panic!("not built: {other:?}"),
+    };
+    let (new, reused) = path(&built.record("h01"));
+    assert_ne!(new, path(&older).0, "the path of another commit, signed by a worker");
+    assert!(!reused);
+    built.pass(&built.trusting, "h01");
+
+    // What the worker signed itself is taken over as ever.
+    all_built(built.pool.producer("ci", &args), 1);
+    assert_eq!(path(&built.record("h01")), (new, true));
+}

@@ -2,11 +2,14 @@
 //! from the leader (DESIGN 5.4). The order of the rules is the protocol: `model/` shows what
 //! breaks without each.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use bus::Entry;
+use bus::{
+    Entry, PublicKey,
+    signature::{self, Verified},
+};
 use proto::{
-    Failure, Incarnation, InfraKind, Instance, Outcome, Record, Request, State, Timestamp,
+    Failure, Incarnation, InfraKind, Instance, JobKey, Outcome, Record, Request, State, Timestamp,
     WorkerName,
     record::{AttemptEnd, Running},
     time::millis,
@@ -134,6 +137,21 @@ fn out_of_attempts(record: &Record) -> Outcome {
     };
     let failure = Failure::message(format!("{message} (attempt {used} of {used})"));
     Outcome::InfraFailed { kind, failure }
+}
+
+/// The plan, unless it takes over what `own` did not sign: whoever may write one result may write
+/// all, and a worker vouches for what it takes over. What it built itself is found by Nix anyway.
+/// Without a key nobody signs, and nobody can ask for it.
+pub fn vouched(plan: Plan, job: &JobKey, record: Option<&Record>, own: Option<&PublicKey>) -> Plan {
+    let trusted: BTreeSet<PublicKey> = own.into_iter().cloned().collect();
+    let mine = || {
+        let verified = record.map(|record| signature::verify(job, record, &trusted));
+        matches!(verified, Some(Verified::Valid { .. }))
+    };
+    match plan {
+        Plan::Reuse(_) if !trusted.is_empty() && !mine() => Plan::Full { force: false },
+        plan => plan,
+    }
 }
 
 /// What was built once need not be built again: its path is checked and rooted.

@@ -329,6 +329,8 @@ impl Job {
                 };
                 let claimed = Record::claimed(record.value.as_ref(), incarnation, &by);
                 self.write(&claimed, record.revision, ctx);
+                let (job, before) = (&self.subject.job, record.value.as_ref());
+                let plan = claim::vouched(plan, job, before, settings.key.as_ref());
                 let (record, sent) = (Box::new(claimed), ctx.now.mono);
                 self.stage = Stage::Claiming(Claim { record, plan, overrides, sent });
             }

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use bus::PublicKey;
 use proto::{Class, Instance, Phase, Priority, Repo, WorkerName, topology, worker::PresentJob};
 
 use self::{
@@ -53,6 +54,8 @@ pub struct Settings {
     pub orphan_grace: Duration,
     /// A job whose request asks to avoid this worker is left to others for so long.
     pub avoid_max: Duration,
+    /// What it signs its results with, if it does.
+    pub key: Option<PublicKey>,
     /// The only worker of its data folder (DESIGN 5.13).
     pub standalone: bool,
     /// Seed of the retry jitter.

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use bus::Entry;
+use bus::{Entry, PublicKey};
 use proto::{Failure, FailureKind, InfraKind, Outcome, Record, Request, record::AttemptEnd};
 
 use super::{built, claimed, entry, finished, incarnation, request, settings};
 use crate::{
     build::Plan,
-    machine::claim::{Claimer, Decision, decide},
+    machine::claim::{Claimer, Decision, decide, vouched},
 };
 
 const MESSAGE: u128 = 1;
@@ -220,4 +220,21 @@ fn a_worker_to_be_avoided_still_closes_what_needs_no_build() {
     assert_eq!(met(&done, &avoids_w1(), 1), Decision::Finished);
     let spent = met(&entry(lost(3), 5, 0), &avoids_w1(), 60);
     assert!(matches!(spent, Decision::Close(Outcome::InfraFailed { .. })), "{spent:?}");
+}
+
+#[test]
+fn a_worker_with_a_key_takes_over_only_what_it_signed_itself() {
+    let job = super::subject("h", incarnation(MESSAGE)).job;
+    let record = finished(&claimed(None, incarnation(9), 2), Outcome::Built(built()));
+    let (reuse, anew) = (Plan::Reuse(built()), Plan::Full { force: false });
+    let key = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4";
+    let key: PublicKey = key.parse().expect("a public key");
+    let check = |own: Option<&PublicKey>, plan: &Plan, expected: &Plan| {
+        assert_eq!(&vouched(plan.clone(), &job, Some(&record), own), expected);
+    };
+    check(None, &reuse, &reuse);
+    // Nobody signed it.
+    check(Some(&key), &reuse, &anew);
+    let force = Plan::Full { force: true };
+    check(Some(&key), &force, &force);
 }

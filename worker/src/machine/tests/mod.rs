@@ -48,6 +48,7 @@ pub(super) fn settings() -> Settings {
         drain_timeout: Duration::from_secs(300),
         orphan_grace: Duration::from_secs(900),
         avoid_max: Duration::from_secs(600),
+        key: None,
         standalone: false,
         seed: 7,
     }
