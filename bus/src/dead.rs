@@ -46,6 +46,16 @@ impl Bus {
         Ok(letters)
     }
 
+    /// How many dead letters there are.
+    ///
+    /// # Errors
+    /// No answer, denied.
+    pub async fn dead_letter_count(&self) -> Result<u64, Error> {
+        let subject = format!("STREAM.INFO.{}", topology::DEAD);
+        let info: Option<Info> = self.api("count dead letters", &subject, &json!({})).await?;
+        Ok(info.map_or(0, |info| info.state.messages))
+    }
+
     /// One dead letter; none when it is not there (any more).
     ///
     /// # Errors
@@ -85,3 +95,14 @@ impl Bus {
 /// The answer says nothing that an error would not.
 #[derive(Deserialize)]
 struct Deleted {}
+
+/// What is read of a stream's description.
+#[derive(Deserialize)]
+struct Info {
+    state: Kept,
+}
+
+#[derive(Deserialize)]
+struct Kept {
+    messages: u64,
+}

@@ -44,5 +44,5 @@ pub use pull::Pulled;
 pub use reconcile::{Drift, Reconciled};
 pub use streams::{Queued, StoredChunk};
 pub use submit::{Asked, ask_of};
-pub use sweep::{SweepMemory, SweepScope, Swept};
+pub use sweep::{OpenJob, SweepMemory, SweepScope, Swept};
 pub use unreadable::Unreadable;

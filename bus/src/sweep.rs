@@ -3,13 +3,13 @@
 //! message. Needs no consumer: stream info by subject, and leader reads.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use proto::{
-    Class, Incarnation, JobKey, Priority, Request,
+    Class, Host, Incarnation, JobKey, Outcome, Priority, Record, Repo, Request, State, Timestamp,
     subject::{self, JobSubject},
 };
 
@@ -28,29 +28,57 @@ pub struct SweepScope {
     pub keep_requests: Duration,
 }
 
-/// What a sweeper remembers between two sweeps: requests whose incarnation is finished, by key and
-/// revision. A request that is written again has another revision and is looked at again.
+/// What a sweeper remembers between two sweeps: requests whose incarnation is finished, by key. A
+/// request that is written again has another revision and is looked at again.
 #[derive(Default)]
 pub struct SweepMemory {
-    finished: HashMap<String, u64>,
+    finished: HashMap<String, Ended>,
     /// This identity may not forget requests. Trying again would only wait for no answer.
     may_not_prune: bool,
 }
 
-/// What a sweep did.
+/// What a sweep did, and what it saw.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Jobs that are in the queue again.
     pub requeued: Vec<JobSubject>,
     /// Jobs whose requests were old and of no use, and are gone.
     pub pruned: Vec<JobSubject>,
+    /// Jobs of any class that are wanted and in the queue, in somebody's hands or not.
+    pub open: Vec<OpenJob>,
+    /// The hosts of all requests of the swept classes, and when each was built last, as far as
+    /// the requests that are kept can tell.
+    pub hosts: BTreeMap<(Repo, Host), Option<Timestamp>>,
+}
+
+/// A job that waits for its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenJob {
+    /// Which.
+    pub job: JobKey,
+    /// What it needs of a worker.
+    pub class: Class,
+    /// When it was asked for first, by the asker's clock.
+    pub since: Timestamp,
+}
+
+/// A request whose incarnation is finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ended {
+    /// The request's revision.
+    revision: u64,
+    /// When it was built, if it was.
+    built: Option<Timestamp>,
 }
 
 /// What one request came to.
 enum Look {
+    /// Nothing to do, and nobody waits for it.
     Fine,
-    Finished(u64),
-    Requeued(JobSubject),
+    /// In the queue; whether its class is swept.
+    Open(OpenJob, bool),
+    Finished(Ended),
+    Requeued(JobSubject, OpenJob),
     Pruned(JobSubject),
     MayNotPrune,
 }
@@ -58,10 +86,17 @@ enum Look {
 /// What is known before the look.
 #[derive(Clone, Copy)]
 struct Seen {
-    /// The revision of the request that was found finished.
-    finished_at: Option<u64>,
+    /// The request as it was found finished.
+    finished: Option<Ended>,
     /// Old ones may be forgotten.
     prune: bool,
+}
+
+impl Swept {
+    fn host(&mut self, job: &JobKey, built: Option<Timestamp>) {
+        let newest = self.hosts.entry((job.repo.clone(), job.host.clone())).or_default();
+        *newest = built.max(*newest);
+    }
 }
 
 impl Bus {
@@ -81,7 +116,7 @@ impl Bus {
         let keys = self.requests().keys(">").await?;
         let (known, prune) = (&memory.finished, !memory.may_not_prune);
         let looks = keys.into_iter().map(|key| async {
-            let seen = Seen { finished_at: known.get(&key).copied(), prune };
+            let seen = Seen { finished: known.get(&key).copied(), prune };
             let look = self.look(&key, seen, scope, &queued).await?;
             Ok::<_, Error>((key, look))
         });
@@ -92,8 +127,23 @@ impl Bus {
         for (key, look) in looks {
             match look {
                 Look::Fine => {}
-                Look::Finished(revision) => drop(finished.insert(key, revision)),
-                Look::Requeued(job) => swept.requeued.push(job),
+                Look::Open(open, ours) => {
+                    if ours {
+                        swept.host(&open.job, None);
+                    }
+                    swept.open.push(open);
+                }
+                Look::Finished(ended) => {
+                    if let Ok(job) = key.parse() {
+                        swept.host(&job, ended.built);
+                    }
+                    finished.insert(key, ended);
+                }
+                Look::Requeued(subject, open) => {
+                    swept.host(&open.job, None);
+                    swept.requeued.push(subject);
+                    swept.open.push(open);
+                }
                 Look::Pruned(job) => swept.pruned.push(job),
                 Look::MayNotPrune => memory.may_not_prune = true,
             }
@@ -112,8 +162,8 @@ impl Bus {
         let Ok(job) = key.parse::<JobKey>() else { return Ok(Look::Fine) };
         let Some(entry) = readable(self.requests().get(key).await)? else { return Ok(Look::Fine) };
         let Some(request) = entry.value else { return Ok(Look::Fine) };
-        let known = seen.finished_at == Some(entry.revision);
-        if known || !request.wanted() {
+        let known = seen.finished.filter(|ended| ended.revision == entry.revision);
+        if known.is_some() || !request.wanted() {
             let old = clock::now().since(entry.time) > scope.keep_requests;
             if old && seen.prune {
                 match self.requests().forget(key, entry.revision).await {
@@ -123,26 +173,34 @@ impl Bus {
                     Err(error) => return Err(error),
                 }
             }
-            return Ok(if known { Look::Finished(entry.revision) } else { Look::Fine });
+            return Ok(known.map_or(Look::Fine, Look::Finished));
         }
-        if !scope.classes.contains(&request.class)
-            || queued.contains(&(job.clone(), request.incarnation))
-        {
+        let ours = scope.classes.contains(&request.class);
+        if queued.contains(&(job.clone(), request.incarnation)) {
+            return Ok(Look::Open(open(job, &request), ours));
+        }
+        if !ours {
             return Ok(Look::Fine);
         }
         // Whoever can read such a record, a newer worker perhaps, sweeps too.
         let Some(record) = readable(self.results().get(key).await)? else { return Ok(Look::Fine) };
-        let finished = record.value.is_some_and(|record| {
-            record.incarnation == request.incarnation && record.outcome().is_some()
-        });
-        if finished {
-            return Ok(Look::Finished(entry.revision));
+        let of_request = |record: &Record| record.incarnation == request.incarnation;
+        if let Some(record) = record.value.filter(of_request)
+            && let State::Finished(finished) = &record.state
+        {
+            let built = matches!(finished.outcome, Outcome::Built(_)).then_some(finished.at);
+            return Ok(Look::Finished(Ended { revision: entry.revision, built }));
         }
         match self.requeue(&job, &request).await? {
-            Some((subject, Queued::Now)) => Ok(Look::Requeued(subject)),
+            Some((subject, Queued::Now)) => Ok(Look::Requeued(subject, open(job, &request))),
             Some((_, Queued::Already)) | None => Ok(Look::Fine),
         }
     }
+}
+
+fn open(job: JobKey, request: &Request) -> OpenJob {
+    let since = request.wanted_by.values().map(|wish| wish.at).min().unwrap_or_default();
+    OpenJob { job, class: request.class.clone(), since }
 }
 
 /// What this version cannot read is no reason to leave the other jobs alone.

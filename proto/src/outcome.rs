@@ -185,6 +185,18 @@ impl Outcome {
 }
 
 impl FailureKind {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::EvalFailed,
+        Self::BuildFailed,
+        Self::HashMismatch,
+        Self::MissingHost,
+        Self::TimedOut,
+        Self::Silent,
+        Self::LogLimit,
+        Self::OutOfMemory,
+    ];
+
     /// The name in output, reports and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -201,6 +213,19 @@ impl FailureKind {
 }
 
 impl InfraKind {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::FetchFailed,
+        Self::SubstituterFailed,
+        Self::DiskFull,
+        Self::DaemonLost,
+        Self::WorkerLost,
+        Self::PushFailed,
+        Self::WrongSystem,
+        Self::Refused,
+        Self::Unclassified,
+    ];
+
     /// The name in output, reports and metrics.
     pub fn name(self) -> &'static str {
         match self {

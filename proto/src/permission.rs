@@ -207,9 +207,10 @@ impl Permissions {
         // deletes another's job this way costs it time: it is wanted, so a sweep queues it again.
         self.api(&format!("STREAM.MSG.GET.{}", topology::JOBS));
         self.api(&format!("STREAM.MSG.DELETE.{}", topology::JOBS));
-        // What is queued, for sweeping; its newest dead letter, so that it stores none twice.
+        // What is queued, for sweeping; its newest dead letter, so that it stores none twice; how
+        // many there are, for its metrics.
         self.api(&format!("STREAM.INFO.{}", topology::JOBS));
-        self.api(&format!("STREAM.MSG.GET.{}", topology::DEAD));
+        self.read(topology::DEAD);
         self.say(subject::kv(Bucket::Results.name(), ">"));
         self.say(subject::kv(Bucket::LastGood.name(), ">"));
         self.say(subject::kv(Bucket::Workers.name(), holder.name.as_str()));

@@ -90,7 +90,7 @@ fn who_reads_what_from_the_leader() {
         ("KV_nbp-gates", "groa", "groa"),
         ("NBP_LOGS", "sgroa", "sgroa"),
         ("NBP_EVENTS", "groa", "roa"),
-        ("NBP_DEAD", "woa", "oa"),
+        ("NBP_DEAD", "woa", "woa"),
         ("NBP_JOBS", "wa", "swgroa"),
         ("OTHER_STREAM", "a", "a"),
     ] {
