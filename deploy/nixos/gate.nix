@@ -44,7 +44,10 @@ let
           pkgs.git
           pkgs.openssh
         ];
-        environment.HOME = "/var/lib/${user}";
+        environment = {
+          HOME = "/var/lib/${user}";
+        }
+        // lib.optionalAttrs (cfg.pushMetrics != null) { NBP_PUSH_METRICS = cfg.pushMetrics; };
         # A run that is under way is not ended by an upgrade; resume would take it up all the same.
         restartIfChanged = false;
         serviceConfig = import ./hardening.nix // {
@@ -136,6 +139,15 @@ in
   options.services.nix-build-pool.gate = {
     enable = lib.mkEnableOption "the gate on a timer";
 
+    pushMetrics = mkOption {
+      type = types.nullOr (types.strMatching "https?://[^@]+");
+      default = null;
+      example = "http://pushgateway.example.org:9091";
+      description = ''
+        Prometheus push gateway that is told how each run ended. It stands in the unit, which everybody can
+        read, so it may hold no password.
+      '';
+    };
     nkeyFile = pool.mkSecret {
       type = types.nullOr pool.secretFile;
       default = null;

@@ -43,6 +43,7 @@ let
     // lib.optionalAttrs (cfg.labels != { }) { inherit (cfg) labels; };
     roots.dir = rootsDir;
     roots.keep_generations = cfg.keepGenerations;
+    telemetry = { inherit (cfg) listen; };
     roots.candidates_for = cfg.candidatesFor;
     cache = lib.optionalAttrs (cfg.cache.pushTo != null) (
       { push_to = pushTo; }
@@ -135,6 +136,15 @@ in
       defaultText = lib.literalExpression "{ role = config.homelab.host.role; } where that is set";
       example.role = "build-host";
       description = "Labels of this worker in the registry and on its metrics.";
+    };
+    listen = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "127.0.0.1:9464";
+      description = ''
+        Address and port for Prometheus (`/metrics`) and probes (`/healthz`, `/readyz`). Whoever can connect can
+        read it: open the port to the machine that scrapes, and to no other.
+      '';
     };
     cache = {
       pushTo = mkOption {

@@ -97,6 +97,9 @@ pub enum Error {
         /// Its commit.
         revision: Revision,
     },
+    /// The push gateway's address makes no sense.
+    #[error("use --push-metrics: {0}")]
+    PushUrl(#[from] exposition::PushUrlError),
     /// stdout failed.
     #[error("write the output: {0}")]
     Output(#[from] io::Error),
@@ -128,7 +131,8 @@ impl Error {
             | Self::OtherForge { .. }
             | Self::UnknownRun(_)
             | Self::Untrusted { .. }
-            | Self::OtherCommit { .. } => ExitCode::Usage,
+            | Self::OtherCommit { .. }
+            | Self::PushUrl(_) => ExitCode::Usage,
             Self::Connect(error) if error.is_usage() => ExitCode::Usage,
             // The rights of an identity are configuration; time does not mend them.
             Self::Bus(bus::Error::Denied { .. }) => ExitCode::Usage,

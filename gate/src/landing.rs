@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bus::Bus;
+use exposition::Gateway;
 use flake::{Access, Token};
 use options::Console;
 use proto::{
@@ -18,6 +19,7 @@ use crate::{
     config::Config,
     engine::{Driven, Kept, Pause},
     error::Error,
+    figures,
     forge::Client,
     lease::{Asked, Held},
     steps::Ground,
@@ -31,11 +33,16 @@ pub(crate) struct Site<'a> {
     pub(crate) table: &'a RepoTable,
     pub(crate) forge: Client,
     pub(crate) checkout: Checkout,
+    pub(crate) gateway: Option<Gateway>,
 }
 
 impl<'a> Site<'a> {
     /// Reaches the forge and makes an empty clone.
-    pub(crate) async fn open(config: &'a Config, repo: &Repo) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        config: &'a Config,
+        repo: &Repo,
+        gateway: Option<Gateway>,
+    ) -> Result<Self, Error> {
         let table = config.repo(repo)?;
         let settings = config.forge()?;
         if !config.on_forge(repo) {
@@ -50,7 +57,7 @@ impl<'a> Site<'a> {
         }
         let author = config.author.clone();
         let checkout = Checkout::open(&table.url, access, author).await.map_err(Error::checkout)?;
-        Ok(Self { config, repo: repo.clone(), table, forge, checkout })
+        Ok(Self { config, repo: repo.clone(), table, forge, checkout, gateway })
     }
 
     /// Takes the lease of a branch; says who has it, if somebody does.
@@ -72,7 +79,8 @@ impl<'a> Site<'a> {
         console: &'g Console,
     ) -> Ground<'g> {
         let Self { config, table, forge, checkout, .. } = self;
-        Ground { bus, config, table, console, forge, checkout, lease }
+        let gateway = self.gateway.as_ref();
+        Ground { bus, config, table, console, forge, checkout, lease, gateway }
     }
 }
 
@@ -97,12 +105,17 @@ pub(crate) async fn drive(
         _ => BTreeMap::new(),
     };
     teller.tell(&run, &details, &ground.site(None))?;
-    Ok(match (run.stage.ended(), pause) {
+    let code = match (run.stage.ended(), pause) {
         (Some(end), _) => exit_code(end),
         (None, Some(Pause::Deadline | Pause::Told | Pause::Undecided | Pause::Lost) | None) => {
             ExitCode::Undecided
         }
-    })
+    };
+    if let Some(gateway) = ground.gateway {
+        let group = figures::of_run(&run, code, bus::clock::now());
+        options::tell(gateway, vec![group], ground.console).await;
+    }
+    Ok(code)
 }
 
 /// The exit code of a run that came to its end.

@@ -12,6 +12,7 @@ mod command;
 mod config;
 mod engine;
 mod error;
+mod figures;
 pub mod forge;
 mod landing;
 mod lease;
@@ -40,7 +41,7 @@ pub async fn run(cli: Cli, console: &Console) -> Result<ExitCode, Error> {
     let bus = bus::Bus::connect(&cli.global.endpoint(&config.nats)).await?;
     let json = cli.global.json;
     match cli.command {
-        Command::Check(args) => command::check::run(args, &bus, &config, json).await,
+        Command::Check(args) => command::check::run(args, &bus, &config, console, json).await,
         Command::Run(args) => command::run::run(args, &bus, &config, console, json).await,
         Command::Resume(args) => command::resume::run(args, &bus, &config, console, json).await,
         Command::Status(args) => command::status::run(args, &bus, &config, console, json).await,

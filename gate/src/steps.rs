@@ -11,6 +11,7 @@ mod land;
 mod list;
 
 use bus::Bus;
+use exposition::Gateway;
 use options::Console;
 use proto::{
     ExitCode, Revision,
@@ -42,6 +43,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) forge: &'a Client,
     pub(crate) checkout: &'a Checkout,
     pub(crate) lease: &'a Held,
+    /// Where it is told how a run ended, if anywhere.
+    pub(crate) gateway: Option<&'a Gateway>,
 }
 
 /// An effect that did not come about. Each message goes on after "failed to …".

@@ -2,6 +2,7 @@
 //! errors that are safe to look at, and the two streams of a command. It knows no command.
 
 mod console;
+mod push;
 
 use std::{
     ffi::OsString,
@@ -18,6 +19,7 @@ use telemetry::{Color, Telemetry};
 use tracing::level_filters::LevelFilter;
 
 pub use console::Console;
+pub use push::{Push, tell};
 
 /// Where the broker is and who we are. The command line and the environment win over the config
 /// file.

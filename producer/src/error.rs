@@ -130,6 +130,9 @@ pub enum Error {
         /// How many there are.
         kept: usize,
     },
+    /// The push gateway's address makes no sense.
+    #[error("use --push-metrics: {0}")]
+    PushUrl(#[from] exposition::PushUrlError),
     /// stdout failed.
     #[error("write the output: {0}")]
     Output(#[from] io::Error),
@@ -163,6 +166,7 @@ impl Error {
             | Self::FailedOfJob(_)
             | Self::NotInRun { .. }
             | Self::NoAttempt { .. }
+            | Self::PushUrl(_)
             | Self::Git(GitError::NoSuchRef { .. }) => ExitCode::Usage,
             Self::Connect(error) if error.is_usage() => ExitCode::Usage,
             // The rights of an identity are configuration; time does not mend them.

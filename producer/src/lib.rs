@@ -11,6 +11,7 @@ mod config;
 mod context;
 mod error;
 mod expected;
+mod figures;
 mod follow;
 mod outage;
 mod progress;

@@ -9,6 +9,8 @@ use rustix::fs::statvfs;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::metrics::Metrics;
+
 /// What a machine must have left before it takes another job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
@@ -26,10 +28,49 @@ pub struct Admission {
 pub struct Place {
     /// Its name in messages.
     pub name: &'static str,
+    /// Its name in metrics.
+    pub label: &'static str,
     /// Where.
     pub path: PathBuf,
     /// Free bytes.
     pub bytes_free_min: u64,
+}
+
+/// Why a worker takes no new job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Of which kind.
+    pub reason: Reason,
+    /// In words, with numbers.
+    pub why: String,
+}
+
+/// Kinds of trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Too few free bytes.
+    Space,
+    /// Too few free inodes.
+    Inodes,
+    /// Too much waiting for memory.
+    Memory,
+    /// Its clock is wrong.
+    Clock,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Space, Self::Inodes, Self::Memory, Self::Clock];
+
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Space => "space",
+            Self::Inodes => "inodes",
+            Self::Memory => "memory",
+            Self::Clock => "clock",
+        }
+    }
 }
 
 /// What is left in a place.
@@ -51,14 +92,16 @@ const CALM_PERCENT: u64 = 80;
 /// Between two looks: a build fills a disk in minutes, not in seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Looks at once and then again and again; the receiver changes when jobs may no longer be taken,
-/// or may be taken again. The first words stay while it lasts: the numbers change all the time.
+/// Looks at once and then again and again, and has each look counted; the receiver changes when
+/// jobs may no longer be taken, or may be taken again. The first words stay while it lasts: the
+/// numbers change all the time.
 pub(crate) async fn watch(
     admission: Admission,
+    metrics: Metrics,
     stop: CancellationToken,
     tasks: &TaskTracker,
-) -> watch::Receiver<Option<String>> {
-    let (say, trouble) = watch::channel(look(&admission, false).await);
+) -> watch::Receiver<Option<Trouble>> {
+    let (say, trouble) = watch::channel(look(&admission, &metrics, false).await);
     tasks.spawn(async move {
         loop {
             tokio::select! {
@@ -66,7 +109,7 @@ pub(crate) async fn watch(
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             let paused = say.borrow().is_some();
-            let trouble = look(&admission, paused).await;
+            let trouble = look(&admission, &metrics, paused).await;
             if trouble.is_some() != paused {
                 say.send_replace(trouble);
             }
@@ -76,35 +119,49 @@ pub(crate) async fn watch(
 }
 
 /// A file system that hangs must not hold up the loop.
-async fn look(admission: &Admission, paused: bool) -> Option<String> {
-    let admission = admission.clone();
-    let looked = tokio::task::spawn_blocking(move || admission.trouble(paused)).await;
+async fn look(admission: &Admission, metrics: &Metrics, paused: bool) -> Option<Trouble> {
+    let measuring = admission.clone();
+    let looked = tokio::task::spawn_blocking(move || {
+        let rooms = measuring.rooms();
+        let trouble = measuring.trouble(&rooms, paused);
+        (rooms, trouble)
+    });
     // A look that panicked or was cancelled saw nothing.
-    looked.ok().flatten()
+    let (rooms, trouble) = looked.await.ok()?;
+    metrics.measured(admission, &rooms);
+    trouble
 }
 
 impl Admission {
-    /// Measures; says why no job may be taken now, if so. `paused`: none is being taken.
-    pub fn trouble(&self, paused: bool) -> Option<String> {
-        let rooms = self.places.iter().map(|place| (place, room(&place.path)));
-        let short = rooms.filter_map(|(place, room)| self.short(place, room?, paused)).next();
+    /// Measures what is left in each place; none where it cannot be had.
+    pub fn rooms(&self) -> Vec<Option<Room>> {
+        self.places.iter().map(|place| room(&place.path)).collect()
+    }
+
+    /// Why no job may be taken now, if so. `paused`: none is being taken.
+    pub fn trouble(&self, rooms: &[Option<Room>], paused: bool) -> Option<Trouble> {
+        let rooms = self.places.iter().zip(rooms);
+        let short = rooms.filter_map(|(place, room)| self.short(place, (*room)?, paused)).next();
         short.or_else(|| {
             let pressure = fs::read_to_string("/proc/pressure/memory").ok();
-            self.pressed(pressure.as_deref().and_then(some_avg10)?, paused)
+            let why = self.pressed(pressure.as_deref().and_then(some_avg10)?, paused)?;
+            Some(Trouble { reason: Reason::Memory, why })
         })
     }
 
-    fn short(&self, place: &Place, room: Room, paused: bool) -> Option<String> {
+    fn short(&self, place: &Place, room: Room, paused: bool) -> Option<Trouble> {
         let percent = if paused { RESUME_PERCENT } else { 100 };
         let least = |limit: u64| limit.saturating_mul(percent) / 100;
         let (name, path) = (place.name, place.path.display());
         if room.bytes < least(place.bytes_free_min) {
             let (free, want) = (mib(room.bytes), mib(place.bytes_free_min));
-            return Some(format!("{name} {path} has {free} MiB free, wanted are {want} MiB"));
+            let why = format!("{name} {path} has {free} MiB free, wanted are {want} MiB");
+            return Some(Trouble { reason: Reason::Space, why });
         }
         let inodes = room.inodes.filter(|inodes| *inodes < least(self.inodes_free_min))?;
         let want = self.inodes_free_min;
-        Some(format!("{name} {path} has {inodes} inodes free, wanted are {want}"))
+        let why = format!("{name} {path} has {inodes} inodes free, wanted are {want}");
+        Some(Trouble { reason: Reason::Inodes, why })
     }
 
     fn pressed(&self, percent: f64, paused: bool) -> Option<String> {
@@ -137,14 +194,19 @@ fn mib(bytes: u64) -> u64 {
 mod tests {
     use super::*;
 
+    fn place(bytes_free_min: u64) -> Place {
+        Place { name: "the store", label: "store", path: "/".into(), bytes_free_min }
+    }
+
     fn admission() -> Admission {
-        let place = Place { name: "the store", path: "/".into(), bytes_free_min: 100 << 20 };
+        let place = place(100 << 20);
         Admission { places: vec![place], inodes_free_min: 1000, memory_pressure_max: 50 }
     }
 
     fn short(mib: u64, inodes: Option<u64>, paused: bool) -> Option<String> {
         let admission = admission();
-        admission.short(&admission.places[0], Room { bytes: mib << 20, inodes }, paused)
+        let room = Room { bytes: mib << 20, inodes };
+        admission.short(&admission.places[0], room, paused).map(|trouble| trouble.why)
     }
 
     #[test]
@@ -177,11 +239,12 @@ mod tests {
         assert_eq!(some_avg10(text), Some(12.34));
         assert_eq!(some_avg10(""), None);
         let limits = |bytes_free_min| Admission {
-            places: vec![Place { name: "the store", path: "/".into(), bytes_free_min }],
+            places: vec![place(bytes_free_min)],
             inodes_free_min: 0,
             memory_pressure_max: 100,
         };
-        assert_eq!(limits(0).trouble(false), None);
-        assert!(limits(u64::MAX).trouble(false).is_some());
+        let trouble = |limits: Admission| limits.trouble(&limits.rooms(), false);
+        assert_eq!(trouble(limits(0)), None);
+        assert_eq!(trouble(limits(u64::MAX)).map(|it| it.reason), Some(Reason::Space));
     }
 }

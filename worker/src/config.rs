@@ -5,9 +5,11 @@
 
 mod cache;
 mod labels;
+mod telemetry;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -107,6 +109,8 @@ pub struct Config {
     pub keep_generations: usize,
     /// Results of other branches than the tracked one are kept for so long.
     pub candidates_for: Duration,
+    /// Where metrics and probes are served; nowhere when none.
+    pub listen: Option<SocketAddr>,
     /// What it builds from. Never empty.
     pub repos: BTreeMap<Repo, RepoConfig>,
 }
@@ -160,6 +164,7 @@ struct RawConfig {
     admission: RawAdmission,
     retry: RawRetry,
     roots: RawRoots,
+    telemetry: telemetry::RawTelemetry,
     repos: BTreeMap<Repo, RepoTable>,
 }
 
@@ -290,6 +295,7 @@ impl TryFrom<RawConfig> for Config {
                 KEEP_GENERATIONS_DEFAULT,
             )?,
             candidates_for: span("[roots] candidates_for", candidates_for, CANDIDATES_FOR_DEFAULT)?,
+            listen: raw.telemetry.listen()?,
             repos,
         })
     }
@@ -327,8 +333,9 @@ fn limits(key: &'static str, raw: &LimitsTable, or: &Limits) -> Result<Limits, W
 }
 
 fn admission(raw: RawAdmission, store: Option<&str>) -> Result<Admission, Wrong> {
-    let place = |name, path, free: Option<Size>, default| Place {
+    let place = |(label, name), path, free: Option<Size>, default| Place {
         name,
+        label,
         path,
         bytes_free_min: free.map_or(default, |size| size.0),
     };
@@ -343,8 +350,8 @@ fn admission(raw: RawAdmission, store: Option<&str>) -> Result<Admission, Wrong>
     }
     Ok(Admission {
         places: vec![
-            place("the store", store_dir, raw.store_free, STORE_FREE_DEFAULT),
-            place("the build folder", build_dir, raw.build_free, BUILD_FREE_DEFAULT),
+            place(("store", "the store"), store_dir, raw.store_free, STORE_FREE_DEFAULT),
+            place(("build", "the build folder"), build_dir, raw.build_free, BUILD_FREE_DEFAULT),
         ],
         inodes_free_min: raw.inodes_free.unwrap_or(INODES_FREE_DEFAULT),
         memory_pressure_max,

@@ -37,6 +37,14 @@ pub enum Error {
         /// The lock file.
         path: std::path::PathBuf,
     },
+    /// The address for metrics.
+    #[error("serve metrics at {address} ([telemetry] listen): {source}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The signal handlers.
     #[error("listen for signals: {0}")]
     Signals(std::io::Error),
@@ -49,9 +57,11 @@ impl Error {
     /// The exit code that scripts and systemd see.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::Folder { .. } | Self::Locked { .. } | Self::Broker(_) => {
-                ExitCode::Usage
-            }
+            Self::Config(_)
+            | Self::Folder { .. }
+            | Self::Locked { .. }
+            | Self::Broker(_)
+            | Self::Listen { .. } => ExitCode::Usage,
             Self::Connect(error) if error.is_usage() => ExitCode::Usage,
             Self::Connect(_) | Self::Bus(_) | Self::Signals(_) | Self::Output(_) => {
                 ExitCode::Undecided

@@ -12,11 +12,13 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
+    admission::{Reason, Trouble},
     hands::Hands,
     machine::{
         Machine,
         io::{Effect, Event, Now},
     },
+    metrics::Metrics,
     presence::{self, Sample, Who},
     service::Service,
 };
@@ -45,11 +47,12 @@ pub(crate) struct EventLoop {
     pub(crate) who: Who,
     pub(crate) clock: ServerClock,
     /// Why the machine has no room for another job, if so.
-    pub(crate) room: watch::Receiver<Option<String>>,
+    pub(crate) room: watch::Receiver<Option<Trouble>>,
     /// Classes that are set up only now.
     pub(crate) classes: mpsc::Receiver<Class>,
     /// Who started us, if it wants to hear of us.
     pub(crate) service: Service,
+    pub(crate) metrics: Metrics,
     pub(crate) start: Instant,
 }
 
@@ -72,6 +75,7 @@ impl EventLoop {
         let mut stop_orders = 0;
         self.begin();
         loop {
+            self.metrics.beat();
             self.service.status(self.status());
             let deadline = self.machine.deadline();
             let event = tokio::select! {
@@ -91,6 +95,7 @@ impl EventLoop {
                     }
                     info!("told to stop: finishing what is running");
                     self.service.stopping();
+                    self.metrics.draining();
                     beat.reset_immediately();
                     self.hands.tell(WorkerChange::Draining);
                     Event::Drain
@@ -117,10 +122,7 @@ impl EventLoop {
                 },
                 Some(class) = self.classes.recv() => self.serves(class),
                 Ok(()) = link.changed() => {
-                    if *link.borrow_and_update() == Link::Down {
-                        // Pulls do not outlive a connection: begin anew on the next one.
-                        self.hands.stop_pull();
-                    }
+                    self.linked(*link.borrow_and_update());
                     continue;
                 }
             };
@@ -128,6 +130,14 @@ impl EventLoop {
                 self.end(presence).await;
                 return Ok(LoopEnd::Drained);
             }
+        }
+    }
+
+    fn linked(&mut self, link: Link) {
+        self.metrics.connected(link == Link::Up);
+        if link == Link::Down {
+            // Pulls do not outlive a connection: begin anew on the next one.
+            self.hands.stop_pull();
         }
     }
 
@@ -185,10 +195,13 @@ impl EventLoop {
     /// An event if taking jobs is to stop or may go on again.
     fn pausing(&mut self) -> Option<Event> {
         let clock = self.clock.trouble(clock::steady(), clock::now());
-        let why = clock.or_else(|| self.room.borrow_and_update().clone());
-        if why.is_some() == self.machine.paused().is_some() {
+        let clock = clock.map(|why| Trouble { reason: Reason::Clock, why });
+        let trouble = clock.or_else(|| self.room.borrow_and_update().clone());
+        if trouble.is_some() == self.machine.paused().is_some() {
             return None;
         }
+        self.metrics.paused(trouble.as_ref().map(|it| it.reason));
+        let why = trouble.map(|it| it.why);
         self.hands.tell(match &why {
             Some(why) => {
                 warn!("taking no new jobs: {why}");

@@ -7,13 +7,13 @@ use bus::{Bus, Delivery, Entry, Error, Pulled};
 use futures_util::FutureExt as _;
 use proto::{
     Failure, InfraKind, Instance, JobKey, JobMessage, LastGood, Record, Timestamp, V1, WorkerName,
-    event::{DeadLetter, What, WorkerChange, WorkerEvent},
+    event::{DeadLetter, WorkerChange, WorkerEvent},
     subject::JobSubject,
 };
 use telemetry::span;
 use tokio::{sync::mpsc, sync::oneshot, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument as _, Span, debug, info, warn};
+use tracing::{Instrument as _, Span, info, warn};
 
 use crate::{
     attempts::Attempts,
@@ -22,7 +22,8 @@ use crate::{
     log_pump::{LogPump, LogSink},
     log_task::LogTask,
     machine::io::{Answer, Delivered, DeliveryId, Effect, Event, Written},
-    teller::{News, Teller},
+    metrics::Metrics,
+    teller::{News, Teller, say},
 };
 
 /// A round of pulling that brings nothing ends after this long, and the next one begins.
@@ -55,6 +56,7 @@ pub(crate) struct Hands {
     worker: WorkerName,
     instance: Instance,
     teller: Teller,
+    metrics: Metrics,
     tasks: JoinSet<Done>,
     /// Logs on their way; they may outlive their build.
     logs: TaskTracker,
@@ -76,19 +78,21 @@ pub(crate) struct Tools {
     pub(crate) worker: WorkerName,
     pub(crate) instance: Instance,
     pub(crate) teller: Teller,
+    pub(crate) metrics: Metrics,
     pub(crate) logs: TaskTracker,
 }
 
 impl Hands {
     pub(crate) fn new(tools: Tools) -> Self {
         let (notice, noticed) = mpsc::channel(NOTICES_WAITING);
-        let Tools { bus, context, worker, instance, teller, logs } = tools;
+        let Tools { bus, context, worker, instance, teller, metrics, logs } = tools;
         Self {
             bus,
             context: std::sync::Arc::new(context),
             worker,
             instance,
             teller,
+            metrics,
             tasks: JoinSet::new(),
             logs,
             deliveries: HashMap::new(),
@@ -116,6 +120,7 @@ impl Hands {
                 Ok(Done::Event(event)) => {
                     if let Event::Ended(id, _) = &event {
                         self.builds.remove(id);
+                        self.metrics.building(self.builds.len());
                     }
                     return event;
                 }
@@ -152,6 +157,7 @@ impl Hands {
     }
 
     pub(crate) fn perform(&mut self, effect: Effect) {
+        self.metrics.performed(&effect);
         match effect {
             Effect::Pull(consumers) => self.pull(consumers),
             Effect::StopPull => self.stop_pull(),
@@ -267,6 +273,7 @@ impl Hands {
 
     /// Gives a delivery its name; one that names no job is buried and acked here.
     fn take_in(&mut self, delivery: Delivery) -> Option<Delivered> {
+        self.metrics.delivered(delivery.deliveries());
         let subject = match JobSubject::parse(delivery.subject()) {
             Ok(subject) => subject,
             Err(error) => {
@@ -286,10 +293,11 @@ impl Hands {
     fn bury_unknown(&mut self, mut delivery: Delivery, reason: String) {
         warn!("a message that names no job goes to the dead letters: {reason}");
         let letter = self.letter(delivery.subject(), delivery.payload(), reason);
-        let bus = self.bus.clone();
+        let (bus, metrics) = (self.bus.clone(), self.metrics.clone());
         let id = uuid::Uuid::now_v7().to_string();
         self.tasks.spawn(async move {
             if bus.publish_dead(None, &id, &letter).await.is_ok() {
+                metrics.buried();
                 delivery.ack().await.ok();
             }
             Done::Nothing
@@ -380,6 +388,7 @@ impl Hands {
     fn build(&mut self, id: DeliveryId, task: Task, span: Span) {
         let stop = CancellationToken::new();
         self.builds.insert(id, stop.clone());
+        self.metrics.building(self.builds.len());
         let (log, lines, dropped) = LogSink::new(LOG_LINES_WAITING);
         let (job, epoch) = (task.job.clone(), task.epoch);
         let bus = self.bus.clone();
@@ -410,26 +419,6 @@ impl Hands {
 fn panicked() -> Ended {
     let failure = Failure::message("the worker's own code failed; its log says where");
     Ended { end: BuildEnd::Infra { kind: InfraKind::Unclassified, failure }, phases: Vec::new() }
-}
-
-/// A line in the worker's log for each change of a job's state, fewer for its phases.
-fn say(job: &JobKey, epoch: proto::Epoch, what: &What) {
-    let (kind, host) = (what.kind(), &job.host);
-    match what {
-        What::Phase { phase } => debug!(%job, %epoch, "{host}: {}", phase.name()),
-        What::Claimed | What::HandedBack | What::Requeued | What::Pruned => {
-            info!(%job, %epoch, "{host}: {kind}");
-        }
-        What::Finished { outcome } => info!(%job, %epoch, "{host}: {kind}, {outcome}"),
-        What::Late { outcome } => info!(%job, %epoch, "{host}: {kind}, {outcome}"),
-        What::Fenced => warn!(%job, %epoch, "{host}: another worker has it, or nobody answers"),
-        What::Refused { reason } => warn!(%job, "{host}: left to other workers: {reason}"),
-        What::Dead { reason } => warn!(%job, %epoch, "{host}: dead: {reason}"),
-        What::Retrying { reason, message, delay_ms } => {
-            let (reason, delay) = (reason.name(), Duration::from_millis(*delay_ms));
-            warn!(%job, %epoch, "{host}: {reason}, again in {delay:?}: {message}");
-        }
-    }
 }
 
 /// Why a payload is not that of its subject, if it is not.

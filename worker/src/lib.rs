@@ -7,6 +7,7 @@
 //!   to the broker beside it.
 //! - [`build`] is one attempt from commit to root; [`mirror`] and [`nix`] are its tools;
 //!   [`log_pump`] makes chunks of its log; [`supervise`] is the process between us and every child.
+//! - `metrics` counts what passes, and serves it to Prometheus.
 //! - [`run`] starts all this; [`broker`] is the private broker of `standalone`; [`service`] tells
 //!   who started us that we are ready and alive.
 //! - [`doctor`] looks at everything that a worker needs, and builds nothing.
@@ -27,6 +28,7 @@ mod last_good;
 pub mod log_pump;
 mod log_task;
 pub mod machine;
+mod metrics;
 pub mod mirror;
 pub mod nix;
 mod presence;

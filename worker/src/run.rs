@@ -25,6 +25,7 @@ use crate::{
     event_loop::{EventLoop, LoopEnd, StopOrder},
     hands::{Hands, Tools},
     machine::{Machine, Settings},
+    metrics::{self, Metrics},
     nix::process::Supervisor,
     presence::{self, Who},
     roots::Keeper,
@@ -136,6 +137,13 @@ async fn work(
     let Mode { standalone, mut service } = mode;
     let _lock = lock(&config.state_dir)?;
     let context = prepare(&config)?;
+    let (news, logs) = (TaskTracker::new(), TaskTracker::new());
+    let stop_watching = CancellationToken::new();
+    let metrics = Metrics::new(&config);
+    // Before the broker is there: that it is not is what somebody may want to know.
+    if let Some(address) = config.listen {
+        metrics::listen(address, &metrics, stop_watching.clone(), &news).await?;
+    }
     let connected = tokio::select! {
         connected = reach(&config, &endpoint, &mut service) => connected?,
         Some(StopOrder) = stop.recv() => {
@@ -153,17 +161,11 @@ async fn work(
     if let Some(sample) = presence::put(&bus, &who.presence(&machine)).await {
         clock.observe(sample.sent, sample.answered, sample.stored);
     }
-    let (news, logs) = (TaskTracker::new(), TaskTracker::new());
-    let teller = Teller::start(bus.clone(), &news);
-    let stop_watching = CancellationToken::new();
-    let room = admission::watch(config.admission.clone(), stop_watching.clone(), &news).await;
-    let sweeper = Sweeper {
-        bus: bus.clone(),
-        worker: config.name.clone(),
-        scope: SweepScope { classes: config.classes.clone(), keep_requests: config.keep_requests },
-        every: config.sweep_every,
-        teller: teller.clone(),
-    };
+    metrics.connected(true);
+    let teller = Teller::start(bus.clone(), metrics.clone(), &news);
+    let (admission, stop_looking) = (config.admission.clone(), stop_watching.clone());
+    let room = admission::watch(admission, metrics.clone(), stop_looking, &news).await;
+    let sweeper = sweeper(&bus, &config, &teller, &metrics);
     news.spawn(sweeper.run(stop_watching.clone()));
     Keeper::new(&config).watch(stop_watching.clone(), &news);
     let classes = serving.watch(bus.clone(), config.sweep_every, stop_watching.clone(), &news);
@@ -173,6 +175,7 @@ async fn work(
         worker: config.name.clone(),
         instance,
         teller,
+        metrics: metrics.clone(),
         logs: logs.clone(),
     };
     let hands = Hands::new(tools);
@@ -186,6 +189,7 @@ async fn work(
         room,
         classes,
         service,
+        metrics,
         start: Instant::now(),
     };
     let ended = event_loop.run(stop).await;
@@ -196,6 +200,17 @@ async fn work(
     }
     info!(?ended, "stopped");
     Ok(())
+}
+
+fn sweeper(bus: &Bus, config: &Config, teller: &Teller, metrics: &Metrics) -> Sweeper {
+    Sweeper {
+        bus: bus.clone(),
+        worker: config.name.clone(),
+        scope: SweepScope { classes: config.classes.clone(), keep_requests: config.keep_requests },
+        every: config.sweep_every,
+        teller: teller.clone(),
+        metrics: metrics.clone(),
+    }
 }
 
 /// Gives the last events and log lines their time, then leaves the broker.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use bus::{Bus, Link, SweepMemory, SweepScope, Unreadable};
+use bus::{Bus, Link, SweepMemory, SweepScope, Swept, Unreadable};
 use proto::{
     Epoch, V1, WorkerName,
     event::{DeadLetter, What},
@@ -13,7 +13,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::teller::{News, Teller};
+use crate::{
+    metrics::Metrics,
+    teller::{News, Teller},
+};
 
 /// One worker's sweeps.
 pub(crate) struct Sweeper {
@@ -23,6 +26,7 @@ pub(crate) struct Sweeper {
     /// On average this far apart.
     pub(crate) every: Duration,
     pub(crate) teller: Teller,
+    pub(crate) metrics: Metrics,
 }
 
 impl Sweeper {
@@ -60,6 +64,7 @@ impl Sweeper {
                 debug!(subject, "and out of the queue");
                 let id = format!("unreadable.{}", message.sequence);
                 self.bus.publish_dead(None, &id, &self.letter(&message)).await?;
+                self.metrics.buried();
                 self.bus.discard(&message).await?;
             }
             Ok::<_, bus::Error>(())
@@ -83,6 +88,7 @@ impl Sweeper {
     async fn sweep(&self, memory: &mut SweepMemory) {
         match self.bus.sweep(memory, &self.scope).await {
             Ok(swept) => {
+                self.count(&swept).await;
                 for subject in swept.requeued {
                     info!(job = %subject.job, "{}: was wanted and in no queue", subject.job.host);
                     let news = News::of(&self.worker, subject, Epoch::default(), What::Requeued);
@@ -96,6 +102,22 @@ impl Sweeper {
             }
             // The next sweep looks again; a broker that is away has been told of already.
             Err(error) => debug!("a sweep was cut short: {error}"),
+        }
+    }
+
+    /// Tells the metrics what a sweep saw, and what else they want to know of the pool.
+    async fn count(&self, swept: &Swept) {
+        if !self.metrics.watched() {
+            return;
+        }
+        // A broker whose rights were rendered for an older worker lets nobody count letters.
+        let letters = self.bus.dead_letter_count().await.ok();
+        match self.bus.workers().list("*").await {
+            Ok(workers) => {
+                let living: Vec<_> = workers.into_iter().filter_map(|(_, it)| it.value).collect();
+                self.metrics.swept(swept, &living, letters);
+            }
+            Err(error) => debug!("the pool could not be counted: {error}"),
         }
     }
 }

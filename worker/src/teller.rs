@@ -1,7 +1,7 @@
 //! Tells the world: events, in order, without ever holding up a job.
 //!
 //! A full queue drops events (they are for audit and metrics; the truth is in the records) and
-//! says how many. It does not know what an event means.
+//! says how many. What an event means it knows for the words in the log only.
 
 use std::{
     sync::{
@@ -13,13 +13,15 @@ use std::{
 
 use bus::Bus;
 use proto::{
-    Epoch, V1, WorkerName,
+    Epoch, JobKey, V1, WorkerName,
     event::{JobEvent, What, WorkerEvent},
     subject::JobSubject,
 };
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tracing::{debug, info, warn};
+
+use crate::metrics::Metrics;
 
 /// News that wait to be told. A job tells about ten; a broker outage may last.
 const NEWS_WAITING: usize = 4096;
@@ -51,22 +53,24 @@ impl News {
 pub(crate) struct Teller {
     news: mpsc::Sender<News>,
     dropped: Arc<AtomicU64>,
+    metrics: Metrics,
 }
 
 impl Teller {
     /// Starts telling; ends when all tellers are gone and all is told.
-    pub(crate) fn start(bus: Bus, tasks: &TaskTracker) -> Self {
+    pub(crate) fn start(bus: Bus, metrics: Metrics, tasks: &TaskTracker) -> Self {
         let (news, mut waiting) = mpsc::channel(NEWS_WAITING);
         tasks.spawn(async move {
             while let Some(news) = waiting.recv().await {
                 tell(&bus, &news).await;
             }
         });
-        Self { news, dropped: Arc::default() }
+        Self { news, dropped: Arc::default(), metrics }
     }
 
     pub(crate) fn tell(&self, news: News) {
         if self.news.try_send(news).is_err() {
+            self.metrics.event_dropped();
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             warn!(dropped, "the broker is too slow for events, one is dropped");
         }
@@ -86,6 +90,26 @@ async fn tell(bus: &Bus, news: &News) {
             }
             Err(error) => return warn!("an event could not be told: {error}"),
             Ok(()) => return,
+        }
+    }
+}
+
+/// A line in the worker's log for each change of a job's state, fewer for its phases.
+pub(crate) fn say(job: &JobKey, epoch: Epoch, what: &What) {
+    let (kind, host) = (what.kind(), &job.host);
+    match what {
+        What::Phase { phase } => debug!(%job, %epoch, "{host}: {}", phase.name()),
+        What::Claimed | What::HandedBack | What::Requeued | What::Pruned => {
+            info!(%job, %epoch, "{host}: {kind}");
+        }
+        What::Finished { outcome } => info!(%job, %epoch, "{host}: {kind}, {outcome}"),
+        What::Late { outcome } => info!(%job, %epoch, "{host}: {kind}, {outcome}"),
+        What::Fenced => warn!(%job, %epoch, "{host}: another worker has it, or nobody answers"),
+        What::Refused { reason } => warn!(%job, "{host}: left to other workers: {reason}"),
+        What::Dead { reason } => warn!(%job, %epoch, "{host}: dead: {reason}"),
+        What::Retrying { reason, message, delay_ms } => {
+            let (reason, delay) = (reason.name(), Duration::from_millis(*delay_ms));
+            warn!(%job, %epoch, "{host}: {reason}, again in {delay:?}: {message}");
         }
     }
 }

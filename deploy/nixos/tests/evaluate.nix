@@ -70,6 +70,7 @@ let
     features = [ "kvm" ];
     slots = 4;
     drainTimeout = 300;
+    listen = "127.0.0.1:9464";
     settings.limits.wall = "6h";
   };
   producer.services.nix-build-pool.producer = {
@@ -88,6 +89,7 @@ let
     forge.url = "https://git.example.org";
     forge.tokenFile = "/run/secrets/forge-token";
     cache.url = "http://nix-cache01:5000";
+    pushMetrics = "http://pushgateway.example.org:9091";
     trustedWorkers = [ public ];
     run.nixos-servers.forgeRepo = "infra/nixos-servers";
   };

@@ -1,12 +1,10 @@
 //! `gate check`: reads the expected set and its results from the leader, and gives the verdict.
 //! It decides nothing else, and writes nothing.
 
-use std::{
-    collections::BTreeSet,
-    io::{self, Write as _},
-};
+use std::collections::BTreeSet;
 
 use bus::Bus;
+use options::{Console, Push};
 use proto::{
     ExitCode, Host, Identity, JobKey, Repo, Revision, RunId, RunRecord, TraceParent, run::run_key,
 };
@@ -16,6 +14,7 @@ use tracing::Instrument as _;
 use crate::{
     config::Config,
     error::Error,
+    figures,
     pool::{Seen, seen_all},
     render,
     verdict::{Finding, Verdict},
@@ -36,6 +35,8 @@ pub(crate) struct Args {
     /// The expected hosts, with commas between
     #[arg(long, value_delimiter = ',', value_name = "HOST,…")]
     hosts: Vec<Host>,
+    #[command(flatten)]
+    push: Push,
 }
 
 /// What the verdict is over.
@@ -50,8 +51,10 @@ pub(crate) async fn run(
     args: Args,
     bus: &Bus,
     config: &Config,
+    console: &Console,
     json: bool,
 ) -> Result<ExitCode, Error> {
+    let gateway = args.push.gateway()?;
     let expected = expected(&args, bus, config).await?;
     let span = span::gate_check(&args.repo, &args.rev, expected.trace);
     let of_host = |host| {
@@ -70,12 +73,13 @@ pub(crate) async fn run(
         true => render::json(verdict, &findings),
         false => render::text(verdict, &findings, &expected.excluded),
     };
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // The exit code tells the verdict to whoever reads nothing.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
-        _ => Ok(verdict.exit_code()),
+    // The exit code tells the verdict to whoever reads nothing.
+    console.data(&text)?;
+    if let Some(gateway) = gateway {
+        let group = figures::of_check(&args.repo, verdict, &findings, bus::clock::now());
+        options::tell(&gateway, vec![group], console).await;
     }
+    Ok(verdict.exit_code())
 }
 
 async fn expected(args: &Args, bus: &Bus, config: &Config) -> Result<Expected, Error> {

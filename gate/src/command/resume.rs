@@ -1,7 +1,8 @@
 //! `gate resume`: goes on with every run that did not end. Does nothing when nothing waits.
 
 use bus::{Bus, retried};
-use options::Console;
+use exposition::Gateway;
+use options::{Console, Push};
 use proto::{ExitCode, Repo, gate::GateRun, subject};
 use settings::Span;
 use tokio::time::Instant;
@@ -22,6 +23,8 @@ pub(crate) struct Args {
     /// Stop waiting after this long
     #[arg(long, value_name = "DURATION")]
     deadline: Option<Span>,
+    #[command(flatten)]
+    push: Push,
 }
 
 pub(crate) async fn run(
@@ -32,6 +35,7 @@ pub(crate) async fn run(
     json: bool,
 ) -> Result<ExitCode, Error> {
     let deadline = args.deadline.map(|Span(span)| Instant::now() + span);
+    let resuming = Resuming { bus, config, deadline, gateway: args.push.gateway()? };
     let mut worst = ExitCode::Done;
     let mut waiting = newest_runs(bus).await?;
     waiting.retain(|run| {
@@ -43,7 +47,7 @@ pub(crate) async fn run(
     }
     let mut teller = Teller::new(console, json);
     for run in waiting {
-        let done = resumed(&run, bus, config, deadline, &mut teller).await;
+        let done = resuming.go_on(&run, &mut teller).await;
         let code = done.unwrap_or_else(|error| {
             // The other branches have nothing to do with it.
             console.failed("gate", &error);
@@ -55,24 +59,28 @@ pub(crate) async fn run(
     Ok(worst)
 }
 
-async fn resumed(
-    run: &GateRun,
-    bus: &Bus,
-    config: &Config,
+/// What is the same for all runs.
+struct Resuming<'a> {
+    bus: &'a Bus,
+    config: &'a Config,
     deadline: Option<Instant>,
-    teller: &mut Teller<'_>,
-) -> Result<ExitCode, Error> {
-    let site = Site::open(config, &run.repo).await?;
-    let lease = site.lease(bus, &run.base).await?;
-    let ground = site.ground(bus, &lease, teller.console());
-    let done = match unfinished(&ground, &run.repo, &run.base).await {
-        Ok(Some(kept)) => landing::drive(&ground, kept, deadline, teller).await,
-        // Somebody ended it since the list was made.
-        Ok(None) => Ok(ExitCode::Done),
-        Err(error) => Err(error),
-    };
-    lease.release().await;
-    done
+    gateway: Option<Gateway>,
+}
+
+impl Resuming<'_> {
+    async fn go_on(&self, run: &GateRun, teller: &mut Teller<'_>) -> Result<ExitCode, Error> {
+        let site = Site::open(self.config, &run.repo, self.gateway.clone()).await?;
+        let lease = site.lease(self.bus, &run.base).await?;
+        let ground = site.ground(self.bus, &lease, teller.console());
+        let done = match unfinished(&ground, &run.repo, &run.base).await {
+            Ok(Some(kept)) => landing::drive(&ground, kept, self.deadline, teller).await,
+            // Somebody ended it since the list was made.
+            Ok(None) => Ok(ExitCode::Done),
+            Err(error) => Err(error),
+        };
+        lease.release().await;
+        done
+    }
 }
 
 /// The newest run of each branch.

@@ -2,7 +2,7 @@
 //! that did not end last time.
 
 use bus::Bus;
-use options::Console;
+use options::{Console, Push};
 use proto::{
     ExitCode, GateId, Repo, V1,
     gate::{GateRun, Source, Stage},
@@ -38,6 +38,8 @@ pub(crate) struct Args {
     /// Say what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    push: Push,
 }
 
 pub(crate) async fn run(
@@ -48,7 +50,7 @@ pub(crate) async fn run(
     json: bool,
 ) -> Result<ExitCode, Error> {
     let deadline = args.deadline.map(|Span(span)| Instant::now() + span);
-    let site = Site::open(config, &args.repo).await?;
+    let site = Site::open(config, &args.repo, args.push.gateway()?).await?;
     let base = args.base.unwrap_or_else(|| site.table.default_ref.clone()).to_string();
     let source = match args.branch {
         Some(branch) => Source::Branch { name: branch.to_string() },

@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bus::{Asked, Bus};
+use exposition::Gateway;
+use options::Push;
 use proto::{
     Class, ExitCode, Host, Input, JobKey, Override, Overrides, Priority, Repo, Revision, RunId,
     RunRecord, TokenError, V1,
@@ -18,7 +20,7 @@ use crate::{
     context::Context,
     error::Error,
     expected::{self, Expected, Wanted},
-    follow,
+    figures, follow,
     outage::retried,
     render::{self, Report},
     snapshot, supersede,
@@ -67,9 +69,26 @@ pub(crate) struct Args {
     /// How long to wait
     #[arg(long, default_value = "2h", value_name = "DURATION")]
     timeout: settings::Span,
+    #[command(flatten)]
+    push: Push,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Error> {
+    let gateway = args.push.gateway()?.filter(|_| args.wait);
+    let repo = args.repo.clone();
+    let done = submit(args, gateway.as_ref(), context).await;
+    if let (Err(_), Some(gateway)) = (&done, &gateway) {
+        let group = figures::of_failure(&repo, bus::clock::now());
+        options::tell(gateway, vec![group], context.console).await;
+    }
+    done
+}
+
+async fn submit(
+    args: Args,
+    gateway: Option<&Gateway>,
+    context: &mut Context<'_>,
+) -> Result<ExitCode, Error> {
     let (bus, run, hosts) = asked(&args, context).instrument(span::submit(&args.repo)).await?;
     let (hosts, code) = if args.wait {
         let (hosts, end) =
@@ -84,6 +103,10 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
         context.console.data(&render::json::report(&report))?;
     } else if args.wait {
         context.console.data(&render::text::report(&report))?;
+    }
+    if let Some(gateway) = gateway {
+        let groups = figures::of_run(&run, &hosts, code, bus::clock::now());
+        options::tell(gateway, groups, context.console).await;
     }
     bus.close().await;
     Ok(code)

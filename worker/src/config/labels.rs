@@ -10,6 +10,23 @@ const KEY: &str = "[worker] labels";
 const LABELS_MAX: usize = 16;
 const NAME_BYTES_MAX: usize = 63;
 const VALUE_BYTES_MAX: usize = 100;
+/// What the worker's own metrics say by labels, and what Prometheus adds to them.
+const TAKEN: [&str; 14] = [
+    "class",
+    "host",
+    "instance",
+    "job",
+    "le",
+    "outcome",
+    "phase",
+    "place",
+    "quantile",
+    "reason",
+    "repo",
+    "version",
+    "worker",
+    "alertname",
+];
 
 /// Names as Prometheus has them, without capitals and without those it keeps for itself.
 pub(super) fn checked(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Wrong> {
@@ -24,6 +41,9 @@ pub(super) fn checked(labels: BTreeMap<String, String>) -> Result<BTreeMap<Strin
             let reason =
                 format!("{name} is no name of a label, expected e.g. role = \"build-host\"");
             return Err((KEY, reason));
+        }
+        if TAKEN.contains(&name.as_str()) {
+            return Err((KEY, format!("{} is a label of the metrics already", shown(name))));
         }
         if value.is_empty() || value.len() > VALUE_BYTES_MAX || value.contains(char::is_control) {
             let value = shown(value);
@@ -60,6 +80,7 @@ mod tests {
         for name in ["", "Role", "__name__", "2nd", "a-b", "a\nb", &"x".repeat(64)] {
             check(name, "a", Some("no name of a label"));
         }
+        check("host", "a", Some("a label of the metrics already"));
         for value in ["", "a\nb", "\u{1b}[2J", &"x".repeat(101)] {
             check("role", value, Some("one short line"));
         }

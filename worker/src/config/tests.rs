@@ -92,6 +92,17 @@ fn everything_can_be_said() {
 }
 
 #[test]
+fn metrics_are_served_where_the_config_says_and_nowhere_without() {
+    let listen = |telemetry: &str| {
+        let text = format!("[worker]\nname = \"a\"\n{telemetry}\n{REPO}");
+        parsed(&text).expect("a config").listen
+    };
+    assert_eq!(listen(""), None);
+    assert_eq!(listen("[telemetry]"), None);
+    assert_eq!(listen("[telemetry]\nlisten = \"[::1]:9464\""), "[::1]:9464".parse().ok());
+}
+
+#[test]
 fn a_repo_may_have_limits_of_its_own() {
     let text = "[worker]\nname = \"a\"\n[limits]\nwall = \"1h\"\nsilence = \"2m\"\n\
         [repos.a]\nurl = \"https://git.example/a\"\n[repos.a.limits]\nwall = \"9h\"\n\
@@ -139,6 +150,11 @@ fn what_is_wrong_is_told_with_key_and_example() {
         ("name = \"a\"\n[retry]\nmax_attempts = 17", REPO, "keeps 16 attempts at most"),
         ("name = \"a\"\n[admission]\nmemory_pressure = 101", REPO, "expected percent, e.g. 80"),
         ("name = \"a\"\n[admission]\nbuild_dir = \"b\"", REPO, "b is no absolute path"),
+        (
+            "name = \"a\"\n[telemetry]\nlisten = \"localhost:1\"",
+            REPO,
+            "[telemetry] listen: \"localhost:1\" is no address, expected e.g.",
+        ),
         ("name = \"a\"", "[repos.x]\nurl = \"git://x\"", "line 4: key `url` in [repos.x]: url"),
     ] {
         let told = parsed(&format!("[worker]\n{worker}\n{rest}")).expect_err(wanted);
