@@ -42,6 +42,7 @@ mod last_good;
 mod limits;
 mod locked_out;
 mod logs;
+mod metrics;
 mod overriding;
 mod publishing;
 mod pulling;
