@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check chaos fmt lint clean
+.PHONY: help setup demo test check chaos man fmt lint clean
 
 export CARGO_TERM_COLOR ?= auto
 # Tests wait for servers and builds far more than they compute: more of them than there are cores.
@@ -44,6 +44,15 @@ chaos: setup ## 500 jobs while everything fails: make chaos SEED=1 MINUTES=5
 	cargo build --locked --workspace
 	$(with_tools) echo "seed $(SEED), $(MINUTES) minutes"; NBP_SEED=$(SEED) NBP_MINUTES=$(MINUTES) \
 	  cargo test --locked --workspace --test it -- chaos --nocapture
+
+man: ## man pages and completions of all programs, in target/man and target/completions
+	cargo build --locked --bins
+	@mkdir -p target/completions; for program in worker producer gate; do \
+	  target/debug/$$program man target/man; \
+	  for shell in bash zsh fish; do \
+	    target/debug/$$program completions $$shell >target/completions/$$program.$$shell; \
+	  done; \
+	done
 
 fmt: ## format the code
 	cargo fmt --all

@@ -89,6 +89,25 @@ impl<T: Serialize + DeserializeOwned> Records<T> {
         }
     }
 
+    /// All that the bucket still knows of a key, oldest first; what cannot be read is left out and
+    /// logged, and so are deletions.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn history(&self, key: &str) -> Result<Vec<Entry<T>>, Error> {
+        let subject = subject::kv(self.bucket.name(), key);
+        let (stream, mut from, mut found) = (self.bucket.stream(), 1, Vec::new());
+        while let Some(message) = self.bus.next_message(&stream, &subject, from).await? {
+            from = message.sequence + 1;
+            match decode(&subject, &message) {
+                Ok(entry) if entry.value.is_some() => found.push(entry),
+                Ok(_) => {}
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        Ok(found)
+    }
+
     /// Writes a key if it still has `revision`; gives the new one.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 {
   lib,
   rustPlatform,
+  installShellFiles,
 }:
 rustPlatform.buildRustPackage {
   pname = "nix-build-pool";
@@ -29,6 +30,18 @@ rustPlatform.buildRustPackage {
     "--bin=producer"
     "--bin=gate"
   ];
+
+  nativeBuildInputs = [ installShellFiles ];
+  postInstall = ''
+    for program in worker producer gate; do
+      "$out/bin/$program" man man
+      for shell in bash zsh fish; do
+        "$out/bin/$program" completions "$shell" >"$program.$shell"
+      done
+      installShellCompletion --cmd "$program" --bash "$program.bash" --zsh "$program.zsh" --fish "$program.fish"
+    done
+    installManPage man/*.1
+  '';
 
   meta = {
     description = "A durable, distributed build pool for NixOS fleets on NATS JetStream";

@@ -5,20 +5,38 @@ use std::path::{Path, PathBuf};
 
 use bus::Endpoint;
 use clap::{Args, Parser, Subcommand};
-use options::{Broker, Voice};
+use options::{Broker, Manual, Voice};
 use settings::{NatsTable, Span};
 
 use crate::command::{check, resume, run, status};
 
+/// Below the program's help.
+const EXAMPLES: &str = "\
+Examples:
+  gate run --repo nixos-servers                       update flake.lock, land it or say why not
+  gate run --repo nixos-servers --branch fix-db01     land a branch of somebody
+  gate resume                                         go on with what did not end
+  gate status
+  gate check --repo nixos-servers --rev SHA --hosts web01,db01 --json";
+
 /// Lands a commit only when every expected host of exactly that commit was built.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, after_help = options::help(EXAMPLES))]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
     pub global: Global,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Top,
+}
+
+/// What needs the pool, and what needs nothing.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Top {
+    #[command(flatten)]
+    Pool(Command),
+    #[command(flatten)]
+    Manual(Manual),
 }
 
 /// Options of every command.
@@ -98,5 +116,22 @@ mod tests {
         check(&["--repo", "r", "--rev", REV, "--hosts", "a", "--run", RUN], Some("cannot be used"));
         check(&["--repo", "r", "--rev", "master", "--hosts", "a"], Some("40 lowercase hex"));
         check(&["--rev", REV, "--hosts", "a"], Some("--repo"));
+    }
+
+    #[test]
+    fn every_command_has_examples_and_each_of_them_can_be_typed() {
+        let mut command = Cli::command();
+        command.build();
+        for below in command.get_subcommands().filter(|it| !it.is_hide_set()) {
+            let help = below.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let without = ["help", "completions"].contains(&below.get_name());
+            assert!(without || help.contains("Examples:"), "{}", below.get_name());
+        }
+        let examples = options::examples(&command);
+        assert!(examples.len() > 8, "{examples:?}");
+        for words in examples {
+            let parsed = Cli::try_parse_from(&words);
+            assert!(parsed.is_ok(), "{words:?}: {:?}", parsed.err());
+        }
     }
 }

@@ -33,14 +33,24 @@ pub use error::Error;
 use options::Console;
 use proto::ExitCode;
 
-use crate::{cli::Command, config::Config};
+use crate::{
+    cli::{Command, Top},
+    config::Config,
+};
 
 /// Carries out one command.
 pub async fn run(cli: Cli, console: &Console) -> Result<ExitCode, Error> {
+    let command = match cli.command {
+        Top::Manual(manual) => {
+            manual.tell::<Cli>(console)?;
+            return Ok(ExitCode::Done);
+        }
+        Top::Pool(command) => command,
+    };
     let config = Config::load(cli.global.config_file())?;
     let bus = bus::Bus::connect(&cli.global.endpoint(&config.nats)).await?;
     let json = cli.global.json;
-    match cli.command {
+    match command {
         Command::Check(args) => command::check::run(args, &bus, &config, console, json).await,
         Command::Run(args) => command::run::run(args, &bus, &config, console, json).await,
         Command::Resume(args) => command::resume::run(args, &bus, &config, console, json).await,

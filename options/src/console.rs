@@ -1,21 +1,39 @@
 //! The two streams of a command: data on stdout, messages on stderr. It knows nothing of what is
-//! said.
+//! said, only of who reads it: a terminal of some width, with colours or without, or a program.
 
 use std::{
+    borrow::Cow,
     fmt,
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
 };
+
+use rustix::termios::tcgetwinsize;
+
+use crate::{Voice, terminal::Terminal};
 
 /// Where a command writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Console {
     quiet: bool,
+    utf8: bool,
+    colours: bool,
+    width: Option<usize>,
 }
 
+/// What our own words have beyond ASCII, and what stands for it where that cannot be shown.
+const SYMBOLS: [(char, &str); 4] = [('…', "..."), ('→', "->"), ('×', "x"), ('–', "-")];
+
 impl Console {
-    /// With `quiet`, messages are dropped; data and errors never are.
-    pub fn new(quiet: bool) -> Self {
-        Self { quiet }
+    /// As the command line and the terminal want it. With `-q`, messages are dropped; data and
+    /// errors never are.
+    pub fn new(voice: &Voice) -> Self {
+        let (is_terminal, terminal) = (io::stdout().is_terminal(), Terminal::of_environment());
+        Self {
+            quiet: voice.is_quiet(),
+            utf8: terminal.utf8(),
+            colours: voice.colours(is_terminal && terminal.colours()),
+            width: is_terminal.then(columns).flatten(),
+        }
     }
 
     /// Only data and errors are wanted.
@@ -23,19 +41,30 @@ impl Console {
         self.quiet
     }
 
-    /// Writes a result as it is; the caller brings the newline. A reader that has left is no
-    /// failure, and does not change what the exit code tells.
+    /// Columns of the terminal that data goes to; `None` when it goes elsewhere, where lines may be
+    /// as long as they are.
+    pub fn width(&self) -> Option<usize> {
+        self.width
+    }
+
+    /// Data may have colours.
+    pub fn colours(&self) -> bool {
+        self.colours
+    }
+
+    /// Writes a result; the caller brings the newline. A reader that has left is no failure, and
+    /// does not change what the exit code tells.
     ///
     /// # Errors
     /// stdout cannot be written.
     pub fn data(&self, text: &str) -> io::Result<()> {
-        match self.stream(text) {
+        match self.stream(&self.shown(text)) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other,
         }
     }
 
-    /// Writes one part of many: a reader that has left ends the command.
+    /// Writes one part of many as it is: a reader that has left ends the command.
     ///
     /// # Errors
     /// stdout cannot be written, or nobody reads it.
@@ -47,13 +76,46 @@ impl Console {
     /// Says one line. A stderr that is gone is no reason to fail.
     pub fn say(&self, line: &str) {
         if !self.quiet {
-            writeln!(io::stderr().lock(), "{}", telemetry::plain(line)).ok();
+            let line = telemetry::plain(line);
+            writeln!(io::stderr().lock(), "{}", self.shown(&line)).ok();
         }
     }
 
     /// Tells why `program` failed.
     pub fn failed(&self, program: &str, error: &dyn fmt::Display) {
         let text = telemetry::plain_lines(&error.to_string());
-        writeln!(io::stderr().lock(), "{program}: failed to {text}").ok();
+        writeln!(io::stderr().lock(), "{program}: failed to {}", self.shown(&text)).ok();
+    }
+
+    fn shown<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.utf8 || text.is_ascii() {
+            return Cow::Borrowed(text);
+        }
+        let mut shown = String::with_capacity(text.len());
+        for c in text.chars() {
+            match SYMBOLS.iter().find(|(symbol, _)| *symbol == c) {
+                Some((_, plain)) => shown.push_str(plain),
+                None => shown.push(c),
+            }
+        }
+        Cow::Owned(shown)
+    }
+}
+
+/// Columns of the terminal at stdout. One that says zero does not know.
+fn columns() -> Option<usize> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_symbols_become_ascii_where_nothing_else_is_shown() {
+        let console = |utf8| Console { quiet: false, utf8, colours: false, width: None };
+        assert_eq!(console(true).shown("a → b…"), "a → b…");
+        assert_eq!(console(false).shown("a → b… é"), "a -> b... é");
     }
 }

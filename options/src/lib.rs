@@ -2,7 +2,9 @@
 //! errors that are safe to look at, and the two streams of a command. It knows no command.
 
 mod console;
+mod manual;
 mod push;
+mod terminal;
 
 use std::{
     ffi::OsString,
@@ -12,13 +14,14 @@ use std::{
 };
 
 use bus::Endpoint;
-use clap::{ArgAction, Args, Parser, ValueEnum};
+use clap::{ArgAction, Args, ColorChoice, Parser, ValueEnum};
 use proto::ExitCode;
 use settings::NatsTable;
 use telemetry::{Color, Telemetry};
 use tracing::level_filters::LevelFilter;
 
 pub use console::Console;
+pub use manual::{Completions, EXIT_CODES, ManPages, Manual, examples, help};
 pub use push::{Push, tell};
 
 /// Where the broker is and who we are. The command line and the environment win over the config
@@ -45,7 +48,7 @@ pub struct Voice {
     /// Say less; may be repeated
     #[arg(short, long, global = true, action = ArgAction::Count)]
     quiet: u8,
-    /// Colour in messages
+    /// Colours: on a terminal unless NO_COLOR is set, always, or never
     #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
     color: When,
 }
@@ -103,6 +106,15 @@ impl Voice {
     pub fn is_quiet(&self) -> bool {
         self.quiet > self.verbose
     }
+
+    /// Data may have colours, on a terminal that has some.
+    fn colours(&self, terminal: bool) -> bool {
+        match self.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => terminal,
+        }
+    }
 }
 
 /// Reads a command line. Help and usage errors are told here, and give their exit code.
@@ -110,7 +122,9 @@ impl Voice {
 /// # Errors
 /// The exit code to end with.
 pub fn parse<T: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<T, ExitCode> {
-    T::try_parse_from(args).map_err(|error| {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let matches = T::command().color(help_color(&args)).try_get_matches_from(args);
+    matches.and_then(|matches| T::from_arg_matches(&matches)).map_err(|error| {
         if !error.use_stderr() {
             // Help and version. A reader that left early has seen what it wanted.
             error.print().ok();
@@ -121,6 +135,23 @@ pub fn parse<T: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<T, E
         std::io::stderr().write_all(text.as_bytes()).ok();
         ExitCode::Usage
     })
+}
+
+/// What `--color` says about help, which is printed before anything is parsed.
+fn help_color(args: &[OsString]) -> ColorChoice {
+    let args = args.iter().filter_map(|arg| arg.to_str()).take_while(|arg| *arg != "--");
+    let args: Vec<&str> = args.collect();
+    let given =
+        args.iter().enumerate().rev().find_map(|(at, arg)| match arg.strip_prefix("--color") {
+            Some("") => args.get(at + 1).copied(),
+            Some(value) => value.strip_prefix('='),
+            None => None,
+        });
+    match given {
+        Some("always") => ColorChoice::Always,
+        Some("never") => ColorChoice::Never,
+        _ => ColorChoice::Auto,
+    }
 }
 
 #[cfg(test)]
@@ -141,5 +172,18 @@ mod tests {
         let empty = Broker { nats_url: Some(String::new()), ..Broker::default() };
         assert_eq!(empty.endpoint(&file, "x", None).url, "nats://file:1");
         assert_eq!(empty.endpoint(&NatsTable::default(), "x", None).url, bus::URL_DEFAULT);
+    }
+
+    #[test]
+    fn help_has_the_colours_that_are_asked_for() {
+        let check = |line: &[&str], colour| {
+            let args: Vec<OsString> = line.iter().map(OsString::from).collect();
+            assert_eq!(help_color(&args), colour, "{line:?}");
+        };
+        check(&["x", "--help"], ColorChoice::Auto);
+        check(&["x", "--color", "never", "--help"], ColorChoice::Never);
+        check(&["x", "--color=never", "y", "--color=always"], ColorChoice::Always);
+        check(&["x", "--", "--color=never"], ColorChoice::Auto);
+        check(&["x", "--color"], ColorChoice::Auto);
     }
 }

@@ -4,7 +4,7 @@ use bus::{Bus, ask_of};
 use proto::{Class, JobKey, Priority, Record, RunId, RunRecord, V1, request::Ask};
 use uuid::Uuid;
 
-use crate::{error::Error, outage::retried};
+use crate::{error::Error, outage::retried, suggest};
 
 /// Asks anew for a job that somebody asked for before; a known failure is no answer. `class` is
 /// what it needs if its request is gone.
@@ -16,7 +16,7 @@ pub(crate) async fn ask_for(
     let key = job.to_string();
     let request = retried(|| async { bus.requests().get(&key).await }).await?.value;
     let class = request.as_ref().map(|request| request.class.clone()).or(class);
-    let class = class.ok_or_else(|| Error::UnknownJob(job.clone()))?;
+    let Some(class) = class else { return Err(suggest::unknown_job(bus, job).await) };
     let overrides = match request {
         Some(request) => request.overrides,
         // Its request is forgotten; what it was built with is in its record.
@@ -26,7 +26,7 @@ pub(crate) async fn ask_for(
         }
     };
     if !job.revision.names(&overrides) {
-        return Err(Error::UnknownJob(job.clone()));
+        return Err(suggest::unknown_job(bus, job).await);
     }
     let run = RunRecord {
         v: V1,

@@ -4,22 +4,41 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use options::{Broker, Voice};
+use options::{Broker, Manual, Voice};
 use settings::Span;
 
 use crate::command::{
-    cancel, dead, keys, last_good, logs, pause, retry, setup, status, submit, watch,
+    cancel, dead, events, explain, history, keys, last_good, logs, pause, queue, retry, setup,
+    status, submit, watch, workers,
 };
+
+/// Below the program's help.
+const EXAMPLES: &str = "\
+Examples:
+  producer submit --repo nixos-servers --all --ref master --wait
+  producer status --repo nixos-servers
+  producer logs web01 --repo nixos-servers -f
+  producer history web01 --repo nixos-servers
+  producer <command> --help   has examples of the command";
 
 /// Submits NixOS builds to the pool and shows what became of them.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, after_help = options::help(EXAMPLES))]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
     pub global: Global,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Top,
+}
+
+/// What needs the pool, and what needs nothing.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Top {
+    #[command(flatten)]
+    Pool(Command),
+    #[command(flatten)]
+    Manual(Manual),
 }
 
 /// Options of every command.
@@ -58,6 +77,16 @@ pub(crate) enum Command {
     Logs(logs::Args),
     /// Show the newest built closure of a host on its tracked branch
     LastGood(last_good::Args),
+    /// Show what became of a host over its revisions, and since which one it is broken
+    History(history::Args),
+    /// Show every attempt of a job, where its time went, and why it waits
+    Explain(explain::Args),
+    /// Show what waits, for how long, and who could build it
+    Queue(queue::Args),
+    /// Show the workers, and what each one has in its hands
+    Workers(workers::Args),
+    /// Print what happened to jobs, workers and branches, and what happens
+    Events(events::Args),
     /// Take wishes away: those of a run, or all for one job. A job that nobody wants is cancelled
     Cancel(cancel::Args),
     /// Ask again for the hosts of a run that were not built, or for one job
@@ -148,5 +177,22 @@ mod tests {
             ["producer", "submit", "--repo", "r", "--rev", REV].map(std::ffi::OsString::from);
         let error = Cli::try_parse_from(line.into_iter().chain([host])).expect_err("no UTF-8");
         assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn every_command_has_examples_and_each_of_them_can_be_typed() {
+        let mut command = Cli::command();
+        command.build();
+        for below in command.get_subcommands().filter(|it| !it.is_hide_set()) {
+            let help = below.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let without = ["help", "completions"].contains(&below.get_name());
+            assert!(without || help.contains("Examples:"), "{}", below.get_name());
+        }
+        let examples = options::examples(&command);
+        assert!(examples.len() > 30, "{examples:?}");
+        for words in examples {
+            let parsed = Cli::try_parse_from(&words);
+            assert!(parsed.is_ok(), "{words:?}: {:?}", parsed.err());
+        }
     }
 }

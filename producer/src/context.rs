@@ -3,7 +3,12 @@
 use bus::{Bus, Endpoint};
 use options::Console;
 
-use crate::{cli::Global, config::Config, error::Error};
+use crate::{
+    cli::Global,
+    config::Config,
+    error::Error,
+    render::{json, table::Page},
+};
 
 /// One invocation.
 pub(crate) struct Context<'a> {
@@ -20,6 +25,19 @@ impl<'a> Context<'a> {
         let patience = Some(global.patience.0);
         let endpoint = global.broker.endpoint(&config.nats, "producer", patience);
         Ok(Self { config, console, json: global.json, endpoint })
+    }
+
+    /// What text is made for.
+    pub(crate) fn page(&self) -> Page {
+        Page::of(self.console)
+    }
+
+    /// Tells one thing that was done: a line for people, or an object for programs.
+    pub(crate) fn did(&self, line: &str, object: &serde_json::Value) -> Result<(), Error> {
+        Ok(self.console.data(&match self.json {
+            true => json::line(object),
+            false => format!("{line}\n"),
+        })?)
     }
 
     /// Connects to the broker.

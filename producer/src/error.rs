@@ -88,17 +88,35 @@ pub enum Error {
         of: String,
     },
     /// Nobody ever asked for it.
-    #[error("find job {0}: nobody asked for it")]
-    UnknownJob(JobKey),
+    #[error("find job {job}: nobody asked for it{hint}")]
+    UnknownJob {
+        /// Which.
+        job: JobKey,
+        /// What may have been meant.
+        hint: String,
+    },
+    /// Nothing is known of a host.
+    #[error("find the history of {host} of repo {repo}: no result of it is kept{hint}")]
+    NoHistory {
+        /// Its repository.
+        repo: Repo,
+        /// The host.
+        host: proto::Host,
+        /// What may have been meant.
+        hint: String,
+    },
     /// No good build of a host is known.
     #[error(
-        "find the last good build of {host} of repo {repo}: no commit of its tracked branch was built"
+        "find the last good build of {host} of repo {repo}: \
+         no commit of its tracked branch was built{hint}"
     )]
     NoLastGood {
         /// Its repository.
         repo: Repo,
         /// The host.
         host: proto::Host,
+        /// What may have been meant.
+        hint: String,
     },
     /// No such dead letter.
     #[error("find dead letter {0}: it is not there; `producer dead list` says which are")]
@@ -133,6 +151,9 @@ pub enum Error {
     /// The push gateway's address makes no sense.
     #[error("use --push-metrics: {0}")]
     PushUrl(#[from] exposition::PushUrlError),
+    /// A point in time that cannot be read.
+    #[error("read --since: {0}")]
+    Since(String),
     /// stdout failed.
     #[error("write the output: {0}")]
     Output(#[from] io::Error),
@@ -158,7 +179,9 @@ impl Error {
             | Self::MissingConsumers { .. }
             | Self::UnknownRun(_)
             | Self::NoRun { .. }
-            | Self::UnknownJob(_)
+            | Self::UnknownJob { .. }
+            | Self::NoHistory { .. }
+            | Self::Since(_)
             | Self::UnknownRevision(_)
             | Self::NoLastGood { .. }
             | Self::UnknownLetter(_)

@@ -8,13 +8,14 @@ use std::time::Duration;
 use bus::Bus;
 use futures_util::{StreamExt as _, stream};
 use options::Console;
-use proto::{ExitCode, Presence, RunRecord, subject, topology::Bucket};
+use proto::{ExitCode, RunRecord, subject, topology::Bucket};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::{
     error::Error,
     outage::Outage,
     progress::{Progress, standing},
+    queue::{self, Around},
     snapshot,
     view::{self, HostStatus, Queue, Stand},
 };
@@ -51,7 +52,7 @@ struct Follow<'a> {
     bus: &'a Bus,
     run: &'a RunRecord,
     hosts: Vec<HostStatus>,
-    workers: Vec<Presence>,
+    around: Around,
     outage: Outage,
     looked: bool,
     progress: Progress<'a>,
@@ -65,14 +66,14 @@ pub(crate) async fn follow(
     console: &Console,
 ) -> Result<(Vec<HostStatus>, End), Error> {
     let unseen = |(job, class): (proto::JobKey, &proto::Class)| {
-        let stand = Stand::Queued(Queue::Served);
+        let stand = Stand::Queued(Queue::Served(None));
         HostStatus { job, class: class.clone(), attempt: None, stand }
     };
     let mut follow = Follow {
         bus,
         run,
         hosts: run.jobs().map(unseen).collect(),
-        workers: Vec::new(),
+        around: Around::default(),
         outage: Outage::default(),
         looked: false,
         progress: Progress::on(console),
@@ -140,9 +141,9 @@ impl Follow<'_> {
     }
 
     async fn look_at_all(&mut self) -> Result<(), Error> {
-        // Who is alive only explains a queue: without an answer the last one stands.
-        if let Ok(workers) = snapshot::workers(self.bus).await {
-            self.workers = workers;
+        // It only explains why a host waits: without an answer the last one stands.
+        if let Ok(around) = queue::read(self.bus, self.run.hosts.values().cloned()).await {
+            self.around = around;
         }
         let open = self.hosts.iter().enumerate().filter(|(_, status)| status.finished().is_none());
         self.refresh(open.map(|(at, _)| at).collect()).await
@@ -160,7 +161,7 @@ impl Follow<'_> {
     async fn refresh(&mut self, which: Vec<usize>) -> Result<(), Error> {
         let job = |at: &usize| (self.hosts[*at].job.clone(), self.hosts[*at].class.clone());
         let jobs = which.iter().map(job).collect();
-        let read = snapshot::read(self.bus, jobs, &self.workers).await;
+        let read = snapshot::read(self.bus, jobs, &self.around).await;
         let (read, change) = self.outage.pass(read)?;
         if let Some(change) = change {
             self.progress.say(change.text());

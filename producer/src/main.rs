@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Err(code) => return code.into(),
     };
     let _telemetry = cli.global.voice.start("nbp-producer", LevelFilter::WARN);
-    let mut console = Console::new(cli.global.voice.is_quiet());
+    let mut console = Console::new(&cli.global.voice);
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

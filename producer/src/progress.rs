@@ -164,7 +164,7 @@ mod tests {
         let mut bars = Bars { all, total, running: BTreeMap::new() };
         let proto::State::Running(running) = running() else { panic!("a running state") };
         let running = status("a", Some(1), Stand::Running { running, silent: None });
-        let queued = status("b", None, Stand::Queued(Queue::Served));
+        let queued = status("b", None, Stand::Queued(Queue::Served(None)));
         let built = status("a", Some(1), Stand::Finished(Box::new(finished(built(false)))));
         bars.show(&[running, queued.clone()]);
         assert_eq!(bars.running.len(), 1);

@@ -2,10 +2,17 @@
 //! a clock or a terminal.
 
 pub(crate) mod dead;
+pub(crate) mod events;
+pub(crate) mod history;
 pub(crate) mod json;
 pub(crate) mod log;
 pub(crate) mod nats;
+pub(crate) mod queue;
+pub(crate) mod story;
+pub(crate) mod table;
 pub(crate) mod text;
+pub(crate) mod waits;
+pub(crate) mod workers;
 
 use proto::{Revision, RunId, RunRecord};
 

@@ -3,25 +3,36 @@
 
 use bus::Bus;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use proto::{Class, JobKey, Presence};
+use proto::{Class, JobKey, Outcome, Presence, Record, RunRecord, State};
 
-use crate::view::{HostStatus, Look, Seen};
+use crate::{
+    queue::{self, Around},
+    view::{HostStatus, Look, Seen},
+};
 
-/// Reads in flight at once: enough to hide the round trips of hundreds of hosts.
-const READS_AT_ONCE: usize = 16;
+/// Reads in flight at once: enough to keep the broker busy with a run of thousands of hosts, few
+/// enough to be no load on it.
+const READS_AT_ONCE: usize = 64;
 
 /// The state of jobs, in their order.
 pub(crate) async fn read(
     bus: &Bus,
     jobs: Vec<(JobKey, Class)>,
-    workers: &[Presence],
+    around: &Around,
 ) -> Result<Vec<HostStatus>, bus::Error> {
     let reads = jobs.into_iter().map(|(job, class)| async move {
         let seen = seen(bus, &job).await?;
-        let look = Look { workers, now: bus::clock::now() };
+        let look = Look { around, now: bus::clock::now() };
         Ok(HostStatus::of(job, &class, &seen, look))
     });
     stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
+}
+
+/// The state of all jobs of a run, and why those wait that do.
+pub(crate) async fn of_run(bus: &Bus, run: &RunRecord) -> Result<Vec<HostStatus>, bus::Error> {
+    let around = queue::read(bus, run.hosts.values().cloned()).await?;
+    let jobs = run.jobs().map(|(job, class)| (job, class.clone())).collect();
+    read(bus, jobs, &around).await
 }
 
 /// The living workers.
@@ -40,5 +51,16 @@ pub(crate) async fn seen(bus: &Bus, job: &JobKey) -> Result<Seen, bus::Error> {
     if request.value.as_ref().is_some_and(|request| !request.wanted()) {
         record = bus.results().get(&key).await?;
     }
+    forget_difference(record.value.as_mut());
     Ok(Seen { request, record })
+}
+
+/// What changed in a closure is the gate's business and up to 16 KiB a host: more than all else
+/// that is kept of a large run while it is shown.
+fn forget_difference(record: Option<&mut Record>) {
+    if let Some(State::Finished(finished)) = record.map(|record| &mut record.state)
+        && let Outcome::Built(built) = &mut finished.outcome
+    {
+        built.diff = None;
+    }
 }

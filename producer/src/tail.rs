@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::{
     error::Error,
     outage::Outage,
+    queue::Around,
     render::log::LogText,
     snapshot,
     view::{HostStatus, Look},
@@ -100,7 +101,7 @@ async fn ended(tail: Tail<'_>) -> Result<Option<Epoch>, bus::Error> {
         let ended = seen.record.value.as_ref().is_none_or(|record| record.outcome().is_some());
         return Ok(ended.then_some(epoch));
     };
-    let look = Look { workers: &[], now: bus::clock::now() };
+    let look = Look { around: &Around::default(), now: bus::clock::now() };
     let status = HostStatus::of(tail.job.clone(), &class, &seen, look);
     Ok(status.finished().map(|_| epoch))
 }

@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
-use bus::Entry;
+use bus::{Entry, LaneState};
 use proto::{
-    AttemptEnd, Class, Finished, JobKey, Outcome, Presence, Record, Repo, Request, Running, State,
-    Tally, Timestamp, WorkerName,
+    AttemptEnd, Class, Finished, JobKey, Outcome, Presence, Record, Request, Running, State, Tally,
+    Timestamp, WorkerName,
 };
+
+use crate::queue::{Around, Place};
 
 /// One host of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,14 +50,18 @@ pub(crate) enum Stand {
 pub(crate) enum Queue {
     /// The run is recorded, and its submit did not come so far.
     Unasked,
-    /// A living worker serves the class.
-    Served,
+    /// A living worker serves the class; its place, if somebody looked.
+    Served(Option<Place>),
     /// No living worker does; asked for since.
     Unserved { since: Timestamp },
     /// Some do, and none of them has the repo in its config; asked for since.
     Elsewhere { since: Timestamp },
     /// All that serve the class take nothing now; the first of them and its reason.
     Paused { worker: WorkerName, reason: String },
+    /// An operator paused the class, for so long yet.
+    Held { left: Duration },
+    /// No consumer hands the class out.
+    NotSetUp,
 }
 
 /// A job as read from both buckets.
@@ -68,7 +74,7 @@ pub(crate) struct Seen {
 /// What is the same for all hosts of one look.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look<'a> {
-    pub(crate) workers: &'a [Presence],
+    pub(crate) around: &'a Around,
     pub(crate) now: Timestamp,
 }
 
@@ -82,7 +88,7 @@ impl HostStatus {
             request.is_none_or(|request| request.incarnation == record.incarnation)
         };
         let record = seen.record.value.as_ref().filter(of_request);
-        let stand = stand(&class, &job.repo, seen, record, look);
+        let stand = stand(&class, &job, seen, record, look);
         let used = record.map_or(0, |record| record.attempts_used(record.incarnation));
         Self { job, class, attempt: (used > 0).then_some(used), stand }
     }
@@ -123,7 +129,7 @@ impl HostStatus {
     /// The state in words. Two looks at a host that did not move give the same words.
     pub(crate) fn phrase(&self) -> String {
         match &self.stand {
-            Stand::Queued(Queue::Served) => "queued".into(),
+            Stand::Queued(Queue::Served(_)) => "queued".into(),
             Stand::Queued(Queue::Unasked) => "queued: its submit did not end; run it again".into(),
             Stand::Queued(Queue::Unserved { since }) => {
                 format!("queued: no worker for class {} since {}", self.class, utc(*since))
@@ -135,6 +141,13 @@ impl HostStatus {
             }
             Stand::Queued(Queue::Paused { worker, reason }) => {
                 format!("queued: {worker} takes nothing now: {reason}")
+            }
+            Stand::Queued(Queue::Held { .. }) => {
+                format!("queued: class {0} is paused; `producer resume {0}`", self.class)
+            }
+            Stand::Queued(Queue::NotSetUp) => {
+                let class = &self.class;
+                format!("queued: nobody set class {class} up; `producer setup --classes {class}`")
             }
             Stand::Running { running, silent: None } => {
                 format!("running ({}) on {}", running.phase.name(), running.worker)
@@ -158,7 +171,7 @@ pub(crate) fn tally(hosts: &[HostStatus]) -> Tally {
 
 fn stand(
     class: &Class,
-    repo: &Repo,
+    job: &JobKey,
     seen: &Seen,
     record: Option<&Record>,
     look: Look<'_>,
@@ -170,7 +183,7 @@ fn stand(
         (None | Some(State::Waiting(_)), Some(request)) if !request.wanted() => {
             Stand::Finished(Box::new(withdrawn(request, seen.request.time)))
         }
-        (None, request) => Stand::Queued(queue(class, repo, request, look.workers)),
+        (None, request) => Stand::Queued(queue(class, job, request, look.around)),
         (Some(State::Running(running)), _) => {
             let silent = look.now.since(over(running.lease_ms));
             let silent = (silent > SILENCE_TOLD).then_some(silent);
@@ -198,9 +211,14 @@ fn withdrawn(request: &Request, at: Timestamp) -> Finished {
     Finished { outcome, at, worker, queue_ms: 0, build_ms: 0, phases, overrides, signature }
 }
 
-fn queue(class: &Class, repo: &Repo, request: Option<&Request>, workers: &[Presence]) -> Queue {
+fn queue(class: &Class, job: &JobKey, request: Option<&Request>, around: &Around) -> Queue {
     let Some(request) = request else { return Queue::Unasked };
-    let serving: Vec<&Presence> = workers.iter().filter(|it| it.serves(class, repo)).collect();
+    let lane = around.lane(class, request.priority().unwrap_or_default());
+    if lane == Some(LaneState::Missing) {
+        return Queue::NotSetUp;
+    }
+    let workers = &around.workers;
+    let serving: Vec<&Presence> = workers.iter().filter(|it| it.serves(class, &job.repo)).collect();
     let Some(first) = serving.first() else {
         let asked = request.wanted_by.values().map(|wish| wish.at).min();
         let since = asked.unwrap_or_default();
@@ -210,18 +228,27 @@ fn queue(class: &Class, repo: &Repo, request: Option<&Request>, workers: &[Prese
             false => Queue::Unserved { since },
         };
     };
-    match &first.paused {
-        Some(reason) if serving.iter().all(|worker| worker.paused.is_some()) => {
+    match (lane, &first.paused) {
+        (Some(LaneState::Paused(left)), _) => Queue::Held { left },
+        (_, Some(reason)) if serving.iter().all(|worker| worker.paused.is_some()) => {
             Queue::Paused { worker: first.worker.clone(), reason: reason.clone() }
         }
-        _ => Queue::Served,
+        _ => Queue::Served(around.place(job, request.incarnation)),
+    }
+}
+
+/// The name of the reason for another attempt, in a sentence.
+fn end_name(end: &AttemptEnd) -> &'static str {
+    match end {
+        AttemptEnd::HandedBack => "a hand-back",
+        other => end_kind(other),
     }
 }
 
 /// The name of the reason for another attempt.
-fn end_name(end: &AttemptEnd) -> &'static str {
+pub(crate) fn end_kind(end: &AttemptEnd) -> &'static str {
     match end {
-        AttemptEnd::HandedBack => "a hand-back",
+        AttemptEnd::HandedBack => "handed-back",
         AttemptEnd::WorkerLost => "worker-lost",
         AttemptEnd::Infra { kind, .. } => kind.name(),
     }

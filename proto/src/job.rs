@@ -100,6 +100,15 @@ id!(
     Instance, "instance"
 );
 
+impl Incarnation {
+    /// When it was asked for, by the asker's clock: its id is a uuid of version 7. `None` for an id
+    /// of somebody else's making.
+    pub fn asked_at(self) -> Option<Timestamp> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        Some(Timestamp(seconds.saturating_mul(1000).saturating_add(u64::from(nanos / 1_000_000))))
+    }
+}
+
 /// The payload of a job message. Identity comes from the subject alone; what is repeated here is
 /// for people who look at the stream, and a payload that contradicts its subject is a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +137,14 @@ mod tests {
         for bad in ["", "a.b", "a.b.c", &format!("{KEY}.x"), &KEY.replace("ns1", "")] {
             assert!(bad.parse::<JobKey>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_asking_of_ours_says_when_it_was_made() {
+        let at = |id: &str| Incarnation(id.parse().expect("a uuid")).asked_at();
+        assert_eq!(at("018bcfe5-6800-7000-8000-000000000001"), Some(Timestamp(1_700_000_000_000)));
+        assert_eq!(at("00000000-0000-0000-0000-000000000000"), None);
+        assert_eq!(at("c0ffee00-0000-4000-8000-000000000000"), None);
     }
 
     #[test]

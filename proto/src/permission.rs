@@ -165,16 +165,12 @@ impl Permissions {
         self.submitter(holder);
         self.read(&Bucket::Gates.stream());
         self.say(subject::kv(Bucket::Gates.name(), ">"));
-        // The newest landing that was told, so that it tells none twice.
-        self.api(&format!("STREAM.MSG.GET.{}", topology::EVENTS));
         self.say(subject::LANDED_ALL.into());
     }
 
     fn reader(&mut self) {
         self.follow();
         self.read(&Bucket::Gates.stream());
-        self.read(topology::EVENTS);
-        self.hear(subject::EVENT_ALL.into());
         self.api(&format!("CONSUMER.LIST.{}", topology::JOBS));
     }
 
@@ -229,7 +225,8 @@ impl Permissions {
         self.publish.deny.push("$JS.API.DIRECT.GET.>".into());
     }
 
-    /// What `status`, `watch`, `logs` and `workers` read, always from the leader.
+    /// What `status`, `watch`, `logs`, `workers`, `queue`, `history`, `explain` and `events` read,
+    /// always from the leader. (A gate also reads which landing it told last.)
     fn follow(&mut self) {
         let read =
             [Bucket::Requests, Bucket::Results, Bucket::Runs, Bucket::Workers, Bucket::LastGood];
@@ -237,11 +234,13 @@ impl Permissions {
             self.read(&bucket.stream());
         }
         self.read(topology::LOGS);
+        self.read(topology::EVENTS);
         self.api(&format!("STREAM.INFO.{}", topology::JOBS));
         self.api(&format!("CONSUMER.INFO.{}.*", topology::JOBS));
         // Hints that something changed.
         self.hear(subject::kv(Bucket::Results.name(), ">"));
         self.hear(subject::LOG_ALL.into());
+        self.hear(subject::EVENT_ALL.into());
     }
 
     /// Wishes, runs of one's own, messages and cancel pokes.

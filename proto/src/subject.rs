@@ -125,6 +125,11 @@ pub fn job_event(job: &JobKey, what: &What) -> String {
     format!("nbp.event.job.{}.{job}", what.kind())
 }
 
+/// All that happened to one job.
+pub fn events_of_job(job: &JobKey) -> String {
+    format!("nbp.event.job.*.{job}")
+}
+
 /// What happened to a worker.
 pub fn worker_event(worker: &WorkerName, what: &WorkerChange) -> String {
     format!("nbp.event.worker.{}.{worker}", what.kind())

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     job::{Instance, JobKey},
-    record::Phase,
+    record::{Phase, Progress},
     time::Timestamp,
     token::{Class, Repo, WorkerName},
     version::V1,
@@ -39,6 +39,9 @@ pub struct Presence {
     /// Why it takes nothing now, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// What is left of its machine. None of a worker that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<Room>,
     /// Version of the program.
     pub version: String,
     /// Started, by its own clock.
@@ -64,4 +67,39 @@ pub struct PresentJob {
     pub job: JobKey,
     /// How far.
     pub phase: Phase,
+    /// Claimed then, by its own clock. None before the claim stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Derivations built so far and expected in all, as Nix counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+}
+
+/// What is left of a worker's machine, as its admission measured it last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Room {
+    /// The folders that builds fill.
+    pub places: Vec<PlaceRoom>,
+    /// Share of time, in percent, in which some task waited for memory; none where the kernel does
+    /// not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_pressure: Option<u8>,
+    /// Above this it takes no new job.
+    pub memory_pressure_max: u8,
+}
+
+/// What is left in a folder, and what must be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceRoom {
+    /// What it is for, e.g. `the store`.
+    pub name: String,
+    /// Free bytes.
+    pub bytes_free: u64,
+    /// With fewer it takes no new job.
+    pub bytes_free_min: u64,
+    /// Free inodes; none where the file system makes them as it needs them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes_free: Option<u64>,
+    /// With fewer it takes no new job.
+    pub inodes_free_min: u64,
 }

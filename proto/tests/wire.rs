@@ -14,7 +14,7 @@ use proto::{
     },
     log::{LogChunk, LogLine},
     record::{PhaseTime, Progress},
-    worker::PresentJob,
+    worker::{PlaceRoom, PresentJob, Room},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -245,9 +245,15 @@ fn presence() {
         repos: Vec::new(),
         slots: 2,
         labels: BTreeMap::new(),
-        jobs: vec![PresentJob { job: parse(JOB), phase: Phase::Fetch }],
+        jobs: vec![PresentJob {
+            job: parse(JOB),
+            phase: Phase::Fetch,
+            since: None,
+            progress: None,
+        }],
         draining: true,
         paused: Some("store: 3 GiB free, want 10 GiB".into()),
+        room: None,
         version: "0.1.0".into(),
         since: Timestamp(1_700_000_000_000),
     };
@@ -256,7 +262,22 @@ fn presence() {
     let presence = Presence { repos, ..presence };
     check(&presence, include_str!("wire/presence_with_repos.json"));
     let labels = BTreeMap::from([("role".into(), "build-host".into())]);
-    check(&Presence { labels, ..presence }, include_str!("wire/presence_with_labels.json"));
+    let presence = Presence { labels, ..presence };
+    check(&presence, include_str!("wire/presence_with_labels.json"));
+    let place = PlaceRoom {
+        name: "the store".into(),
+        bytes_free: 3 << 30,
+        bytes_free_min: 10 << 30,
+        inodes_free: Some(1_000_000),
+        inodes_free_min: 100_000,
+    };
+    let (memory_pressure, memory_pressure_max) = (Some(3), 60);
+    let room = Some(Room { places: vec![place], memory_pressure, memory_pressure_max });
+    let since = Some(Timestamp(1_700_000_050_000));
+    let progress = Some(Progress { done: 3, expected: 40 });
+    let job = PresentJob { job: parse(JOB), phase: Phase::Build, since, progress };
+    let presence = Presence { room, jobs: vec![job], ..presence };
+    check(&presence, include_str!("wire/presence_with_room.json"));
 }
 
 #[test]

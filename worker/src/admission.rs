@@ -5,6 +5,7 @@
 
 use std::{fs, path::Path, path::PathBuf, time::Duration};
 
+use proto::worker::{self, PlaceRoom};
 use rustix::fs::statvfs;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -73,6 +74,15 @@ impl Reason {
     }
 }
 
+/// What one look found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// What is left, as the registry shows it.
+    pub room: worker::Room,
+    /// Why no job may be taken now, if so.
+    pub trouble: Option<Trouble>,
+}
+
 /// What is left in a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
@@ -92,44 +102,52 @@ const CALM_PERCENT: u64 = 80;
 /// Between two looks: a build fills a disk in minutes, not in seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Looks at once and then again and again, and has each look counted; the receiver changes when
+/// Looks at once and then again and again, and has each look counted; the receiver is told when
 /// jobs may no longer be taken, or may be taken again. The first words stay while it lasts: the
-/// numbers change all the time.
+/// numbers change all the time, and whoever wants them borrows them.
 pub(crate) async fn watch(
     admission: Admission,
     metrics: Metrics,
     stop: CancellationToken,
     tasks: &TaskTracker,
-) -> watch::Receiver<Option<Trouble>> {
-    let (say, trouble) = watch::channel(look(&admission, &metrics, false).await);
+) -> watch::Receiver<Look> {
+    let first = look(&admission, &metrics, false).await.unwrap_or_default();
+    let (say, looks) = watch::channel(first);
     tasks.spawn(async move {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            let paused = say.borrow().is_some();
-            let trouble = look(&admission, &metrics, paused).await;
-            if trouble.is_some() != paused {
-                say.send_replace(trouble);
-            }
+            let paused = say.borrow().trouble.is_some();
+            // One that saw nothing is no trouble.
+            let new = look(&admission, &metrics, paused).await.unwrap_or_default();
+            say.send_if_modified(|now| {
+                now.room = new.room;
+                let turned = new.trouble.is_some() != paused;
+                if turned {
+                    now.trouble = new.trouble;
+                }
+                turned
+            });
         }
     });
-    trouble
+    looks
 }
 
-/// A file system that hangs must not hold up the loop.
-async fn look(admission: &Admission, metrics: &Metrics, paused: bool) -> Option<Trouble> {
+/// A file system that hangs must not hold up the loop. A look that panicked or was cancelled saw
+/// nothing.
+async fn look(admission: &Admission, metrics: &Metrics, paused: bool) -> Option<Look> {
     let measuring = admission.clone();
     let looked = tokio::task::spawn_blocking(move || {
         let rooms = measuring.rooms();
         let trouble = measuring.trouble(&rooms, paused);
-        (rooms, trouble)
+        let room = measuring.told(&rooms);
+        (rooms, Look { room, trouble })
     });
-    // A look that panicked or was cancelled saw nothing.
-    let (rooms, trouble) = looked.await.ok()?;
+    let (rooms, look) = looked.await.ok()?;
     metrics.measured(admission, &rooms);
-    trouble
+    Some(look)
 }
 
 impl Admission {
@@ -143,10 +161,28 @@ impl Admission {
         let rooms = self.places.iter().zip(rooms);
         let short = rooms.filter_map(|(place, room)| self.short(place, (*room)?, paused)).next();
         short.or_else(|| {
-            let pressure = fs::read_to_string("/proc/pressure/memory").ok();
-            let why = self.pressed(pressure.as_deref().and_then(some_avg10)?, paused)?;
+            let why = self.pressed(pressure()?, paused)?;
             Some(Trouble { reason: Reason::Memory, why })
         })
+    }
+
+    /// The same for the registry. A place that cannot be measured is left out.
+    fn told(&self, rooms: &[Option<Room>]) -> worker::Room {
+        let place = |(place, room): (&Place, &Option<Room>)| {
+            let Room { bytes, inodes } = (*room)?;
+            Some(PlaceRoom {
+                name: place.name.to_owned(),
+                bytes_free: bytes,
+                bytes_free_min: place.bytes_free_min,
+                inodes_free: inodes,
+                inodes_free_min: self.inodes_free_min,
+            })
+        };
+        worker::Room {
+            places: self.places.iter().zip(rooms).filter_map(place).collect(),
+            memory_pressure: pressure().map(percent),
+            memory_pressure_max: self.memory_pressure_max,
+        }
     }
 
     fn short(&self, place: &Place, room: Room, paused: bool) -> Option<Trouble> {
@@ -178,6 +214,21 @@ fn room(path: &Path) -> Option<Room> {
     let stat = path.ancestors().find_map(|path| statvfs(path).ok())?;
     let inodes = (stat.f_files > 0).then_some(stat.f_favail);
     Some(Room { bytes: stat.f_bavail.saturating_mul(stat.f_frsize), inodes })
+}
+
+/// Waiting for memory now, in percent; none where the kernel does not tell.
+fn pressure() -> Option<f64> {
+    some_avg10(&fs::read_to_string("/proc/pressure/memory").ok()?)
+}
+
+/// For people, and far from needing more digits.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the value is clamped to what fits"
+)]
+fn percent(share: f64) -> u8 {
+    share.round().clamp(0.0, 100.0) as u8
 }
 
 /// The mean over ten seconds of `some` in the kernel's text.
@@ -246,5 +297,15 @@ mod tests {
         let trouble = |limits: Admission| limits.trouble(&limits.rooms(), false);
         assert_eq!(trouble(limits(0)), None);
         assert_eq!(trouble(limits(u64::MAX)).map(|it| it.reason), Some(Reason::Space));
+    }
+
+    #[test]
+    fn the_registry_is_told_of_what_could_be_measured() {
+        let measured = [Some(Room { bytes: 7, inodes: None })];
+        let told = admission().told(&measured);
+        assert_eq!((told.places.len(), told.places[0].bytes_free), (1, 7));
+        assert_eq!((told.places[0].bytes_free_min, told.memory_pressure_max), (100 << 20, 50));
+        assert_eq!(admission().told(&[None]).places, []);
+        assert_eq!((percent(12.34), percent(-1.0), percent(1e9)), (12, 0, 100));
     }
 }

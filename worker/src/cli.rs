@@ -3,16 +3,22 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use options::{Broker, Voice};
+use options::{Broker, Manual, Voice};
 
 use crate::service::ServiceArgs;
 
+/// Below the program's help.
+const EXAMPLES: &str = "\
+Examples:
+  worker check-config /etc/nix-build-pool/worker.toml
+  worker run --config /etc/nix-build-pool/worker.toml
+  worker standalone --config worker.toml              with a broker of its own, for one machine
+
+SIGTERM finishes what is running, within [worker] drain_timeout; a second one ends at once.";
+
 /// Pulls build jobs and builds them with Nix.
-///
-/// Exit codes: 0 done, 2 wrong usage or configuration, 3 the broker cannot be reached (`doctor`:
-/// or anything else).
 #[derive(Debug, Parser)]
-#[command(name = "worker", version, max_term_width = 100)]
+#[command(name = "worker", version, max_term_width = 100, after_help = options::help(EXAMPLES))]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -22,10 +28,39 @@ pub struct Cli {
     pub voice: Voice,
 }
 
+/// Below the help of `run`.
+const RUN: &str = "\
+Examples:
+  worker run --config /etc/nix-build-pool/worker.toml
+  worker run --config worker.toml --nats-url tls://nats1.example.org:4222 --nkey-file worker.nk";
+
+/// Below the help of `standalone`.
+const STANDALONE: &str = "\
+Examples:
+  worker standalone --config worker.toml
+  worker standalone --config worker.toml --data-dir /var/lib/nix-build-pool/broker --port 0";
+
+/// Below the help of `check-config`.
+const CHECK_CONFIG: &str = "\
+Examples:
+  worker check-config /etc/nix-build-pool/worker.toml";
+
+/// Below the help of `doctor`.
+const DOCTOR: &str = "\
+Examples:
+  worker doctor --config /etc/nix-build-pool/worker.toml";
+
+/// Below the help of `roots`.
+const ROOTS: &str = "\
+Examples:
+  worker roots list --config /etc/nix-build-pool/worker.toml
+  worker roots prune --dry-run --config /etc/nix-build-pool/worker.toml";
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build jobs until told to stop: SIGTERM finishes what is running, a second one ends at once.
+    #[command(after_help = RUN)]
     Run {
         /// The config file (worker.toml).
         #[arg(long)]
@@ -38,6 +73,7 @@ pub enum Command {
         service: ServiceArgs,
     },
     /// Like `run`, with a private nats-server as a child: for one machine and no broker.
+    #[command(after_help = STANDALONE)]
     Standalone {
         /// The config file (worker.toml); its `nats` table is not used.
         #[arg(long)]
@@ -56,9 +92,10 @@ pub enum Command {
         service: ServiceArgs,
     },
     /// What keeps results in the store.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = ROOTS)]
     Roots(Roots),
     /// Read a config file and say what is wrong with it.
+    #[command(after_help = CHECK_CONFIG)]
     CheckConfig {
         /// The config file (worker.toml).
         file: PathBuf,
@@ -73,6 +110,7 @@ pub enum Command {
     ///
     /// Exit codes: 0 all is well, perhaps with warnings; 2 something is set wrongly; 3 nothing is,
     /// but something did not answer, so that it is not known.
+    #[command(after_help = DOCTOR)]
     Doctor {
         /// The config file (worker.toml).
         #[arg(long)]
@@ -84,6 +122,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What tells of the program.
+    #[command(flatten)]
+    Manual(Manual),
 }
 
 /// What is done with roots.
@@ -104,4 +145,28 @@ pub enum Roots {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_command_has_examples_and_each_of_them_can_be_typed() {
+        let mut command = Cli::command();
+        command.build();
+        for below in command.get_subcommands().filter(|it| !it.is_hide_set()) {
+            let help = below.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let without = ["help", "completions"].contains(&below.get_name());
+            assert!(without || help.contains("Examples:"), "{}", below.get_name());
+        }
+        let examples = options::examples(&command);
+        assert!(examples.len() > 7, "{examples:?}");
+        for words in examples {
+            let parsed = Cli::try_parse_from(&words);
+            assert!(parsed.is_ok(), "{words:?}: {:?}", parsed.err());
+        }
+    }
 }

@@ -42,7 +42,12 @@ pub use self::trouble::Trouble;
 ///
 /// # Errors
 /// stdout cannot be written.
-pub async fn run(config: Config, nats: &options::Broker, json: bool) -> Result<ExitCode, Error> {
+pub async fn run(
+    config: Config,
+    nats: &options::Broker,
+    json: bool,
+    console: &options::Console,
+) -> Result<ExitCode, Error> {
     let name = format!("nbp-doctor-{}", config.name);
     let endpoint = nats.endpoint(&config.nats, name, Some(gather::broker::CONNECT_WALL));
     let findings = findings(&config, &endpoint).await;
@@ -50,7 +55,7 @@ pub async fn run(config: Config, nats: &options::Broker, json: bool) -> Result<E
         true => render::json(&config.name, &findings),
         false => render::text(&findings),
     };
-    options::Console::new(false).data(&text).map_err(Error::Output)?;
+    console.data(&text).map_err(Error::Output)?;
     Ok(exit_code(&findings))
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bus::{Bus, Link, clock, clock::ServerClock};
-use proto::{Class, event::WorkerChange, subject, topology::PRESENCE_EVERY};
+use proto::{Class, Presence, event::WorkerChange, subject, topology::PRESENCE_EVERY};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, timeout},
@@ -12,7 +12,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    admission::{Reason, Trouble},
+    admission::{Look, Reason, Trouble},
     hands::Hands,
     machine::{
         Machine,
@@ -46,8 +46,8 @@ pub(crate) struct EventLoop {
     pub(crate) hands: Hands,
     pub(crate) who: Who,
     pub(crate) clock: ServerClock,
-    /// Why the machine has no room for another job, if so.
-    pub(crate) room: watch::Receiver<Option<Trouble>>,
+    /// What room this computer has, and why there is none for another job, if so.
+    pub(crate) room: watch::Receiver<Look>,
     /// Classes that are set up only now.
     pub(crate) classes: mpsc::Receiver<Class>,
     /// Who started us, if it wants to hear of us.
@@ -106,7 +106,7 @@ impl EventLoop {
                     continue;
                 }
                 _ = beat.tick() => {
-                    presence.put(self.who.presence(&self.machine));
+                    presence.put(self.presence());
                     continue;
                 }
                 Some(Sample { sent, answered, stored }) = sampled.recv() => {
@@ -181,6 +181,12 @@ impl EventLoop {
         }
     }
 
+    /// What the registry is told. (Borrowed, not marked as seen: a turn is told by `changed`.)
+    fn presence(&self) -> Presence {
+        let room = self.room.borrow().room.clone();
+        Presence { room: Some(room), ..self.who.presence(&self.machine) }
+    }
+
     fn now(&self) -> Now {
         let local = clock::now();
         Now { mono: self.start.elapsed(), local, server: self.clock.at(clock::steady()) }
@@ -196,7 +202,7 @@ impl EventLoop {
     fn pausing(&mut self) -> Option<Event> {
         let clock = self.clock.trouble(clock::steady(), clock::now());
         let clock = clock.map(|why| Trouble { reason: Reason::Clock, why });
-        let trouble = clock.or_else(|| self.room.borrow_and_update().clone());
+        let trouble = clock.or_else(|| self.room.borrow_and_update().trouble.clone());
         if trouble.is_some() == self.machine.paused().is_some() {
             return None;
         }

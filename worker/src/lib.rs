@@ -43,6 +43,7 @@ mod teller;
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
+use options::Console;
 use tracing::level_filters::LevelFilter;
 
 use self::{
@@ -62,7 +63,7 @@ pub async fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let quiet = matches!(cli.command, Command::Doctor { .. });
     let level = if quiet { LevelFilter::OFF } else { LevelFilter::INFO };
     let _telemetry = cli.voice.start("nbp-worker", level);
-    match command(cli.command).await {
+    match command(cli).await {
         Ok(code) => code.into(),
         Err(error) => {
             // Also under `-q`; and a stderr that is gone is no reason to end differently.
@@ -73,10 +74,11 @@ pub async fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-async fn command(command: Command) -> Result<proto::ExitCode, Error> {
-    match command {
+async fn command(cli: Cli) -> Result<proto::ExitCode, Error> {
+    let console = Console::new(&cli.voice);
+    match cli.command {
         Command::Doctor { config, nats, json } => {
-            return doctor::run(Config::load(&config)?, &nats, json).await;
+            return doctor::run(Config::load(&config)?, &nats, json, &console).await;
         }
         Command::Run { config, nats, service } => {
             let config = Config::load(&config)?;
@@ -91,6 +93,9 @@ async fn command(command: Command) -> Result<proto::ExitCode, Error> {
         Command::Roots(cli::Roots::List { config }) => roots::list(&Config::load(&config)?)?,
         Command::Roots(cli::Roots::Prune { config, dry_run }) => {
             roots::prune(&Config::load(&config)?, dry_run)?;
+        }
+        Command::Manual(manual) => {
+            manual.tell::<Cli>(&console).map_err(Error::Output)?;
         }
         Command::CheckConfig { file } => drop(Config::load(&file)?),
     }

@@ -37,6 +37,7 @@ impl Who {
             jobs: machine.jobs(),
             draining: machine.draining(),
             paused: machine.paused().map(str::to_owned),
+            room: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: self.since,
         }

@@ -20,7 +20,14 @@ use crate::{
     verdict::{Finding, Verdict},
 };
 
+/// Below its help.
+const EXAMPLES: &str = "\
+Examples:
+  gate check --repo nixos-servers --rev SHA --hosts web01,db01 --json
+  gate check --repo nixos-servers --rev SHA --run 01a205c2-16b4-7095-a68f-a42b236999a4";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 #[command(group = clap::ArgGroup::new("expected").args(["run", "hosts"]).required(true))]
 pub(crate) struct Args {
     /// The repository, as the configs name it

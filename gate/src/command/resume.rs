@@ -15,7 +15,13 @@ use crate::{
     told::Teller,
 };
 
+/// Below its help.
+const EXAMPLES: &str = "\
+Examples:
+  gate resume --repo nixos-servers";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Only runs of this repository
     #[arg(long)]

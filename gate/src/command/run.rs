@@ -21,7 +21,15 @@ use crate::{
     told::{self, Teller},
 };
 
+/// Below its help.
+const EXAMPLES: &str = "\
+Examples:
+  gate run --repo nixos-servers --deadline 2h45m
+  gate run --repo nixos-servers --dry-run
+  gate run --repo nixos-servers --branch fix-db01 --base master";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The repository, as the config names it
     #[arg(long)]

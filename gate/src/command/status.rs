@@ -12,7 +12,13 @@ use crate::{
     told::{self, Standing},
 };
 
+/// Below its help.
+const EXAMPLES: &str = "\
+Examples:
+  gate status --repo nixos-servers --json";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Only this repository
     #[arg(long)]

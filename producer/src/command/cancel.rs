@@ -3,10 +3,18 @@
 
 use bus::Bus;
 use proto::{ExitCode, JobKey, RunId};
+use serde_json::json;
 
-use crate::{context::Context, error::Error, outage::retried, runs, target::Target};
+use crate::{context::Context, error::Error, outage::retried, runs, suggest, target::Target};
+
+/// Below its help.
+const EXAMPLES: &str = "\
+Examples:
+  producer cancel 01a205c2-16b4-7095-a68f-a42b236999a4
+  producer cancel nixos-servers.<revision>.web01";
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Runs whose wishes are taken away, or jobs that nobody is to want any more
     #[arg(value_name = "RUN|JOB", required = true)]
@@ -16,41 +24,41 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Error> {
     let bus = context.connect().await?;
     for target in args.targets {
-        let lines = match target {
-            Target::Run(run) => of_run(&bus, run).await?,
-            Target::Job(job) => vec![of_job(&bus, &job).await?],
-        };
-        for line in lines {
-            context.console.data(&(line + "\n"))?;
+        match target {
+            Target::Run(run) => of_run(&bus, run, context).await?,
+            Target::Job(job) => of_job(&bus, &job, context).await?,
         }
     }
     bus.close().await;
     Ok(ExitCode::Done)
 }
 
-async fn of_run(bus: &Bus, id: RunId) -> Result<Vec<String>, Error> {
+async fn of_run(bus: &Bus, id: RunId, context: &Context<'_>) -> Result<(), Error> {
     let run = runs::by_id(bus, id).await?;
-    let mut lines = Vec::new();
     for (job, _) in run.jobs() {
         let wished = retried(|| bus.withdraw(&job, id, None)).await?;
-        let left = retried(|| wishes(bus, &job)).await?.unwrap_or_default();
-        lines.push(said(&job, wished, left.len()));
+        let left = retried(|| wishes(bus, &job)).await?.unwrap_or_default().len();
+        let withdrawn: Vec<RunId> = wished.then_some(id).into_iter().collect();
+        let object = json!({ "job": job, "withdrawn": withdrawn, "wanted_by": left });
+        context.did(&said(&job, wished, left), &object)?;
     }
-    Ok(lines)
+    Ok(())
 }
 
 /// Takes every run's wish away.
-async fn of_job(bus: &Bus, job: &JobKey) -> Result<String, Error> {
-    let wanted = retried(|| wishes(bus, job)).await?;
-    let wanted = wanted.ok_or_else(|| Error::UnknownJob(job.clone()))?;
+async fn of_job(bus: &Bus, job: &JobKey, context: &Context<'_>) -> Result<(), Error> {
+    let Some(wanted) = retried(|| wishes(bus, job)).await? else {
+        return Err(suggest::unknown_job(bus, job).await);
+    };
     for run in &wanted {
         retried(|| bus.withdraw(job, *run, None)).await?;
     }
     let runs: Vec<String> = wanted.iter().map(ToString::to_string).collect();
-    Ok(match runs.is_empty() {
+    let line = match runs.is_empty() {
         true => format!("{}: nobody wants it", job.host),
         false => format!("{}: cancelled, unless it has ended ({})", job.host, runs.join(", ")),
-    })
+    };
+    context.did(&line, &json!({ "job": job, "withdrawn": runs, "wanted_by": 0 }))
 }
 
 /// The runs that want a job; none when it was never asked for.

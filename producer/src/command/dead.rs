@@ -2,10 +2,18 @@
 
 use bus::{Bus, StoredLetter};
 use proto::ExitCode;
+use serde_json::json;
 
 use crate::{again, context::Context, error::Error, outage::retried, render};
 
+/// Below its help.
+const EXAMPLES: &str = "\
+Examples:
+  producer dead list
+  producer dead requeue 12 13";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -44,7 +52,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
             let letters = retried(|| bus.dead_letters()).await?;
             context.console.data(&match context.json {
                 true => render::dead::json(&letters),
-                false => render::dead::table(&letters),
+                false => render::dead::table(&letters, &context.page()),
             })?;
         }
         Command::Show(Letter { number }) => {
@@ -64,7 +72,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
                 // Seen first: after a lost answer a drop that is tried again finds nothing.
                 known(&bus, number).await?;
                 retried(|| bus.drop_dead_letter(number)).await?;
-                context.console.data(&format!("{number}: dropped\n"))?;
+                context.did(&format!("{number}: dropped"), &json!({ "number": number }))?;
             }
         }
     }
@@ -80,9 +88,8 @@ async fn requeue(bus: &Bus, number: u64, context: &mut Context<'_>) -> Result<()
     let class = letter.asked().map(|asked| asked.class);
     let run = again::ask_for(bus, job, class).await?;
     retried(|| bus.drop_dead_letter(number)).await?;
-    let line = format!("{number}: asked again for {}; `producer watch {}`\n", job.host, run.run);
-    context.console.data(&line)?;
-    Ok(())
+    let line = format!("{number}: asked again for {}; `producer watch {}`", job.host, run.run);
+    context.did(&line, &json!({ "number": number, "job": job, "run": run.run }))
 }
 
 async fn known(bus: &Bus, number: u64) -> Result<StoredLetter, Error> {

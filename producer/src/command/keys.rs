@@ -13,7 +13,13 @@ use serde_json::json;
 
 use crate::{context::Context, error::Error, render};
 
+/// Below its help.
+const EXAMPLES: &str = "\
+Examples:
+  producer keys new worker nix-cache01 --out /etc/nix-build-pool";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,

@@ -2,9 +2,15 @@
 
 use proto::{ExitCode, Host, Repo, last_good};
 
-use crate::{context::Context, error::Error, outage::retried, render};
+use crate::{context::Context, error::Error, outage::retried, render, suggest};
+
+/// Below its help.
+const EXAMPLES: &str = "\
+Examples:
+  producer last-good web01 --repo nixos-servers --json | jq -r .out_path";
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The host: a name in nixosConfigurations
     #[arg(value_name = "HOST")]
@@ -19,7 +25,10 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
     let bus = context.connect().await?;
     let (bucket, key) = (bus.last_good(), last_good::key(&repo, &host));
     let good = retried(|| bucket.get(&key)).await?.value;
-    let good = good.ok_or(Error::NoLastGood { repo: repo.clone(), host: host.clone() })?;
+    let Some(good) = good else {
+        let hint = retried(|| suggest::host(&bus, &repo, &host)).await?;
+        return Err(Error::NoLastGood { repo, host, hint });
+    };
     context.console.data(&match context.json {
         true => render::json::last_good(&repo, &host, &good),
         false => render::text::last_good(&repo, &host, &good),

@@ -9,16 +9,25 @@ use proto::{Epoch, ExitCode, Host, JobKey, Record, Repo, Revision, RunId, TokenE
 use crate::{
     context::Context,
     error::Error,
+    queue::Around,
     render::{
         log::{Form, LogText},
         text,
     },
-    runs, snapshot,
+    runs, snapshot, suggest,
     tail::{self, Tail},
     view::{HostStatus, Look, Seen, Stand},
 };
 
+/// Below its help.
+const EXAMPLES: &str = "\
+Examples:
+  producer logs web01 --repo nixos-servers -f
+  producer logs web01 --run 01a205c2-16b4-7095-a68f-a42b236999a4 --tail 50
+  producer logs nixos-servers.<revision>.web01 --attempt 1";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// A host, or a full job key: <repo>.<revision>.<host>
     #[arg(value_name = "HOST|JOB")]
@@ -72,7 +81,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
     let seen = snapshot::seen(&bus, &job).await?;
     let kept = bus.log_epochs(&job).await?;
     if seen.request.value.is_none() && seen.record.value.is_none() && kept.is_empty() {
-        return Err(Error::UnknownJob(job));
+        return Err(suggest::unknown_job(&bus, &job).await);
     }
     let status = judged(&job, &seen, context)?;
     let record = seen.record.value.as_ref();
@@ -127,7 +136,7 @@ async fn job(bus: &Bus, args: &Args) -> Result<JobKey, Error> {
 
 fn judged(job: &JobKey, seen: &Seen, context: &Context<'_>) -> Result<HostStatus, Error> {
     let class = context.config.class_of(&job.repo, &job.host).map_err(ListingError::HostClass)?;
-    let look = Look { workers: &[], now: bus::clock::now() };
+    let look = Look { around: &Around::default(), now: bus::clock::now() };
     Ok(HostStatus::of(job.clone(), &class, seen, look))
 }
 

@@ -5,11 +5,24 @@ use std::time::Duration;
 
 use bus::UNTIL_RESUMED;
 use proto::{Class, ExitCode};
+use serde_json::json;
 use settings::Span;
 
 use crate::{context::Context, error::Error};
 
+/// Below its help.
+const PAUSE: &str = "\
+Examples:
+  producer pause                                      all classes, until resumed
+  producer pause x86_64-linux --for 2h";
+
+/// Below its help.
+const RESUME: &str = "\
+Examples:
+  producer resume x86_64-linux";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = PAUSE)]
 pub(crate) struct Pause {
     /// Which classes; all of them by default
     #[arg(value_name = "CLASS")]
@@ -20,6 +33,7 @@ pub(crate) struct Pause {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = RESUME)]
 pub(crate) struct Resume {
     /// Which classes; all of them by default
     #[arg(value_name = "CLASS")]
@@ -50,7 +64,8 @@ async fn set(
         }
         let changed = bus.pause(&class, length).await?;
         let state = if length.is_some() { "paused" } else { "resumed" };
-        context.console.data(&format!("{class}: {} consumers {state}\n", changed.len()))?;
+        let line = format!("{class}: {} consumers {state}", changed.len());
+        context.did(&line, &json!({ "class": class, "state": state, "consumers": changed }))?;
     }
     bus.close().await;
     Ok(ExitCode::Done)

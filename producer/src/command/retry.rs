@@ -2,13 +2,21 @@
 //! for one job, under a run of its own.
 
 use bus::{Bus, ask_of};
-use proto::{ExitCode, RunId, Standing, request::Ask};
+use proto::{ExitCode, JobKey, RunId, Standing, request::Ask};
+use serde_json::json;
 
 use crate::{
     again, context::Context, error::Error, outage::retried, runs, snapshot, target::Target,
 };
 
+/// Below its help.
+const EXAMPLES: &str = "\
+Examples:
+  producer retry --failed 01a205c2-16b4-7095-a68f-a42b236999a4
+  producer retry nixos-servers.<revision>.web01";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Runs, or single jobs
     #[arg(value_name = "RUN|JOB", required = true)]
@@ -29,7 +37,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
             Target::Job(job) if args.failed => return Err(Error::FailedOfJob(job)),
             Target::Job(job) => {
                 let run = again::ask_for(&bus, &job, None).await?;
-                context.console.data(&format!("{}: asked again\n", job.host))?;
+                said(&job, run.run, context)?;
                 run.run
             }
         };
@@ -46,8 +54,7 @@ async fn retry(
     context: &mut Context<'_>,
 ) -> Result<(), Error> {
     let run = runs::by_id(bus, run).await?;
-    let jobs: Vec<_> = run.jobs().map(|(job, class)| (job, class.clone())).collect();
-    let hosts = retried(|| snapshot::read(bus, jobs.clone(), &[])).await?;
+    let hosts = retried(|| snapshot::of_run(bus, &run)).await?;
     for status in &hosts {
         let again = match status.outcome().map(proto::Outcome::standing) {
             Some(Standing::Fail) => true,
@@ -59,8 +66,12 @@ async fn retry(
             let ask = Ask { retry: true, ..ask_of(&run, &status.class) };
             let asked = retried(|| bus.ask(&status.job, &ask)).await?;
             tracing::info!(job = %status.job, ?asked, "asked again");
-            context.console.data(&format!("{}: asked again\n", status.job.host))?;
+            said(&status.job, run.run, context)?;
         }
     }
     Ok(())
+}
+
+fn said(job: &JobKey, run: RunId, context: &Context<'_>) -> Result<(), Error> {
+    context.did(&format!("{}: asked again", job.host), &json!({ "job": job, "run": run }))
 }

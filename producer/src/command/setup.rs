@@ -12,7 +12,15 @@ use settings::Span;
 
 use crate::{broker_file::BrokerFile, context::Context, error::Error, render};
 
+/// Below its help.
+const EXAMPLES: &str = "\
+Examples:
+  producer setup
+  producer setup --apply --replicas 3 --classes x86_64-linux,aarch64-linux
+  producer setup --print-nats-config --keys keys.toml > nats.conf";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Change in place what differs and can be changed
     #[arg(long)]

@@ -9,11 +9,20 @@ use proto::{Class, ExitCode, JobKey, Repo, Revision, RunId, RunRecord};
 use crate::{
     context::Context,
     error::Error,
+    queue,
     render::{self, Report},
     runs, snapshot,
 };
 
+/// Below its help.
+const EXAMPLES: &str = "\
+Examples:
+  producer status                                     the newest run of this identity
+  producer status --repo nixos-servers --json
+  producer status --repo nixos-servers --rev $(git rev-parse HEAD)";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The run; without it the newest of this identity
     #[arg(value_name = "RUN", conflicts_with = "repo")]
@@ -47,8 +56,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
 }
 
 async fn of_run(bus: &Bus, run: RunRecord, context: &Context<'_>) -> Result<String, Error> {
-    let jobs = run.jobs().map(|(job, class)| (job, class.clone())).collect();
-    let hosts = snapshot::read(bus, jobs, &snapshot::workers(bus).await?).await?;
+    let hosts = snapshot::of_run(bus, &run).await?;
     Ok(rendered(&Report::of_run(&run, &hosts), context))
 }
 
@@ -71,11 +79,15 @@ async fn of_commit(
     if jobs.is_empty() {
         return Err(Error::UnknownRevision(commit));
     }
-    let hosts = snapshot::read(bus, jobs, &snapshot::workers(bus).await?).await?;
+    let around = queue::read(bus, jobs.iter().map(|(_, class)| class.clone())).await?;
+    let hosts = snapshot::read(bus, jobs, &around).await?;
     let report = Report { run: None, repo, revision, git_ref: None, hosts: &hosts };
     Ok(rendered(&report, context))
 }
 
 fn rendered(report: &Report<'_>, context: &Context<'_>) -> String {
-    if context.json { render::json::report(report) } else { render::text::report(report) }
+    match context.json {
+        true => render::json::report(report),
+        false => render::text::report(report, &context.page()),
+    }
 }

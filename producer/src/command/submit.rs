@@ -27,7 +27,19 @@ use crate::{
     view::HostStatus,
 };
 
+const WHAT: &str = "What to build";
+const HOW: &str = "How to build it";
+const WAIT: &str = "Waiting";
+
+/// Below its help.
+const EXAMPLES: &str = "\
+Examples:
+  producer submit web01 db01 --repo nixos-servers --ref master --wait
+  producer submit --repo nixos-servers --all --exclude 'pi*' --ref master --supersede
+  producer submit web01 --repo nixos-servers --rev $(git rev-parse HEAD) --priority high --json";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 #[command(group = clap::ArgGroup::new("which").args(["hosts", "all"]).required(true))]
 #[command(group = clap::ArgGroup::new("commit").args(["git_ref", "rev"]).required(true)
     .multiple(true))]
@@ -36,38 +48,38 @@ pub(crate) struct Args {
     #[arg(value_name = "HOST")]
     hosts: Vec<Host>,
     /// Build every host of the flake
-    #[arg(long)]
+    #[arg(long, help_heading = WHAT)]
     all: bool,
     /// Leave out hosts that match; may be repeated
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", help_heading = WHAT)]
     exclude: Vec<HostGlob>,
     /// The repository, as the configs name it
-    #[arg(long)]
+    #[arg(long, help_heading = WHAT)]
     repo: Repo,
     /// The branch; without --rev it is resolved once, to the commit it is at now
-    #[arg(long = "ref", id = "git_ref", value_name = "BRANCH")]
+    #[arg(long = "ref", id = "git_ref", value_name = "BRANCH", help_heading = WHAT)]
     git_ref: Option<Branch>,
     /// The commit, 40 hex digits
-    #[arg(long, value_name = "SHA")]
+    #[arg(long, value_name = "SHA", help_heading = WHAT)]
     rev: Option<Revision>,
     /// Replace an input of the flake by a commit of another repository; may be repeated. --all lists
     /// the hosts that the flake has with its own inputs
-    #[arg(long, value_name = "NAME=REPO@SHA", value_parser = overriding)]
+    #[arg(long, value_name = "NAME=REPO@SHA", value_parser = overriding, help_heading = WHAT)]
     override_input: Vec<(Input, Override)>,
     /// How urgent: high, normal or low
-    #[arg(long, default_value_t = Priority::Normal)]
+    #[arg(long, default_value_t = Priority::Normal, help_heading = HOW)]
     priority: Priority,
     /// Build again, whatever is known
-    #[arg(long)]
+    #[arg(long, help_heading = HOW)]
     force: bool,
     /// Take the place of older runs of the same repo and ref that have not ended
-    #[arg(long, requires = "git_ref")]
+    #[arg(long, requires = "git_ref", help_heading = HOW)]
     supersede: bool,
     /// Wait until every host has ended
-    #[arg(long)]
+    #[arg(long, help_heading = WAIT)]
     wait: bool,
     /// How long to wait
-    #[arg(long, default_value = "2h", value_name = "DURATION")]
+    #[arg(long, default_value = "2h", value_name = "DURATION", help_heading = WAIT)]
     timeout: settings::Span,
     #[command(flatten)]
     push: Push,
@@ -102,7 +114,7 @@ async fn submit(
     if context.json {
         context.console.data(&render::json::report(&report))?;
     } else if args.wait {
-        context.console.data(&render::text::report(&report))?;
+        context.console.data(&render::text::report(&report, &context.page()))?;
     }
     if let Some(gateway) = gateway {
         let groups = figures::of_run(&run, &hosts, code, bus::clock::now());
@@ -235,12 +247,7 @@ async fn said_of_known(
     known: BTreeSet<JobKey>,
     context: &Context<'_>,
 ) -> Result<Vec<HostStatus>, Error> {
-    let jobs: Vec<_> = run.jobs().map(|(job, class)| (job, class.clone())).collect();
-    let read = || async {
-        let workers = snapshot::workers(bus).await?;
-        snapshot::read(bus, jobs.clone(), &workers).await
-    };
-    let hosts = retried(read).await?;
+    let hosts = retried(|| snapshot::of_run(bus, run)).await?;
     let now = bus::clock::now();
     for status in hosts.iter().filter(|status| known.contains(&status.job)) {
         if let Some(line) = render::text::known_since(status, now) {

@@ -11,7 +11,13 @@ use crate::{
     runs,
 };
 
+/// Below its help.
+const EXAMPLES: &str = "\
+Examples:
+  producer watch 01a205c2-16b4-7095-a68f-a42b236999a4 --timeout 2h";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The run
     #[arg(value_name = "RUN")]
@@ -27,8 +33,10 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
     let limit = args.timeout.map(|limit| limit.0);
     let (hosts, end) = follow::follow(&bus, &run, limit, context.console).await?;
     let report = Report::of_run(&run, &hosts);
-    let render = if context.json { render::json::report } else { render::text::report };
-    context.console.data(&render(&report))?;
+    context.console.data(&match context.json {
+        true => render::json::report(&report),
+        false => render::text::report(&report, &context.page()),
+    })?;
     bus.close().await;
     Ok(follow::exit_code(&hosts, end))
 }

@@ -46,8 +46,11 @@ fn built() -> Outcome {
 #[test]
 fn each_host_that_ended_is_a_group_and_the_run_is_one() {
     let failed = Outcome::Failed { kind: FailureKind::BuildFailed, failure: Failure::default() };
-    let hosts =
-        [ended("web", built()), ended("db", failed), host("late", Stand::Queued(Queue::Served))];
+    let hosts = [
+        ended("web", built()),
+        ended("db", failed),
+        host("late", Stand::Queued(Queue::Served(None))),
+    ];
     let now = Timestamp(1_700_000_090_000);
     let groups = of_run(&run(), &hosts, ExitCode::Failed, now);
     let keys: Vec<_> = groups.iter().map(|group| group.labels.clone()).collect();

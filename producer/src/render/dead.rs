@@ -8,7 +8,7 @@ use proto::{
 use serde::Serialize;
 use telemetry::plain;
 
-use super::text::columns;
+use super::table::{Cell, Page, head};
 use crate::view::utc;
 
 #[derive(Serialize)]
@@ -53,15 +53,18 @@ pub(crate) fn json_of(letter: &StoredLetter) -> String {
 }
 
 /// One line a letter.
-pub(crate) fn table(letters: &[StoredLetter]) -> String {
-    let head = ["NUMBER", "SINCE", "JOB", "ATTEMPTS", "REASON"].map(String::from);
-    let rows = letters.iter().map(Letter::of).map(|letter| {
-        let job = letter.job.map_or_else(|| "-".to_owned(), ToString::to_string);
-        let attempts = letter.attempts.len().to_string();
-        let reason = plain(letter.reason).into_owned();
-        [letter.number.to_string(), utc(letter.at), job, attempts, reason]
-    });
-    columns(std::iter::once(head).chain(rows).collect())
+pub(crate) fn table(letters: &[StoredLetter], page: &Page) -> String {
+    let mut rows = vec![head(["NUMBER", "WHEN", "JOB", "ATTEMPTS", "REASON"])];
+    rows.extend(letters.iter().map(Letter::of).map(|letter| {
+        [
+            letter.number.to_string().into(),
+            page.ago(letter.at).into(),
+            Cell::or_dash(letter.job.map(ToString::to_string)),
+            letter.attempts.len().to_string().into(),
+            plain(letter.reason).into_owned().into(),
+        ]
+    }));
+    page.table(&rows)
 }
 
 /// Everything that a letter says.

@@ -6,7 +6,10 @@ use proto::{
 use serde::Serialize;
 
 use crate::{
-    render::Report,
+    render::{
+        Report,
+        waits::{Waits, waits},
+    },
     view::{self, HostStatus, Stand},
 };
 
@@ -36,6 +39,7 @@ struct HostObject<'a> {
     queue_ms: Option<u64>,
     build_ms: Option<u64>,
     reused: bool,
+    waits: Option<Waits<'a>>,
     failure: Option<FailureObject<'a>>,
 }
 
@@ -115,6 +119,7 @@ fn host(status: &HostStatus) -> HostObject<'_> {
         queue_ms: status.finished().map(|finished| finished.queue_ms),
         build_ms: status.finished().map(|finished| finished.build_ms),
         reused: built.is_some_and(|built| built.reused),
+        waits: waits(&status.stand),
         failure: status.outcome().and_then(failure),
     }
 }
@@ -130,12 +135,33 @@ fn failure(outcome: &Outcome) -> Option<FailureObject<'_>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use serde_json::{Value, json};
     use uuid::Uuid;
 
     use super::*;
-    use crate::view::{Queue, tests::*};
+    use crate::{
+        queue::Place,
+        view::{Queue, tests::*},
+    };
+
+    const DOC: &str = include_str!("../../../docs/json.md");
+
+    /// `docs/json.md` names every field of a value, in the section whose heading holds `command`.
+    #[track_caller]
+    pub(crate) fn documented(command: &str, value: &Value) {
+        let mut sections = DOC.split("\n## ");
+        let section = sections.find(|it| it.lines().next().is_some_and(|it| it.contains(command)));
+        let section = section.unwrap_or_else(|| panic!("docs/json.md has no section {command}"));
+        match value {
+            Value::Object(fields) => fields.iter().for_each(|(name, value)| {
+                assert!(section.contains(&format!("\"{name}\"")), "{name} is not in {section}");
+                documented(command, value);
+            }),
+            Value::Array(values) => values.iter().for_each(|value| documented(command, value)),
+            _ => {}
+        }
+    }
 
     #[test]
     fn the_object_has_the_shape_that_scripts_rely_on() {
@@ -145,7 +171,7 @@ mod tests {
             status("a", Some(1), end(built(true))),
             status("b", Some(2), end(failed())),
             status("c", Some(1), Stand::Running { running, silent: None }),
-            status("d", None, Stand::Queued(Queue::Served)),
+            status("d", None, Stand::Queued(Queue::Served(Some(Place { position: 2, of: 3 })))),
         ];
         let job = job("a");
         let run = Some(RunId(Uuid::nil()));
@@ -168,23 +194,28 @@ mod tests {
                 {"host": "a", "class": class, "job": job("a"), "state": "finished", "phase": null,
                  "attempt": 1, "worker": "w1", "outcome": "built",
                  "drv_path": "/nix/store/y-web.drv", "out_path": "/nix/store/x-web",
-                 "queue_ms": 1500, "build_ms": 62000, "reused": true, "failure": null},
+                 "queue_ms": 1500, "build_ms": 62000, "reused": true, "waits": null,
+                 "failure": null},
                 {"host": "b", "class": class, "job": job("b"), "state": "finished", "phase": null,
                  "attempt": 2, "worker": "w1", "outcome": "build-failed", "drv_path": null,
                  "out_path": null, "queue_ms": 1500, "build_ms": 62000, "reused": false,
+                 "waits": null,
                  "failure": {"class": "build-failed", "message": "builder for nginx failed",
                              "drv": drv, "log_tail": ["cc: \u{1b}[31mno\u{1b}[0m"]}},
                 {"host": "c", "class": class, "job": job("c"), "state": "running",
                  "phase": "evaluate", "attempt": 1, "worker": "w1", "outcome": null,
                  "drv_path": null, "out_path": null, "queue_ms": null, "build_ms": null,
-                 "reused": false, "failure": null},
+                 "reused": false, "waits": null, "failure": null},
                 {"host": "d", "class": class, "job": job("d"), "state": "queued", "phase": null,
                  "attempt": null, "worker": null, "outcome": null, "drv_path": null,
                  "out_path": null, "queue_ms": null, "build_ms": null, "reused": false,
+                 "waits": {"why": "queued", "since": null, "worker": null, "reason": null,
+                           "position": 2, "of": 3, "left_ms": null},
                  "failure": null},
             ],
             "summary": {"expected": 4, "finished": 2, "built": 1, "failed": 1, "undecided": 0},
         });
+        documented("status", &shown);
         assert_eq!(shown, expected);
     }
 }

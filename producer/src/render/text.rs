@@ -4,11 +4,16 @@ use std::time::Duration;
 
 use proto::{
     Finished, Host, LastGood, Outcome, Repo, RunRecord, Tally, Timestamp, log::short_name,
+    outcome::Standing,
 };
 use telemetry::plain;
 
 use crate::{
-    render::Report,
+    render::{
+        Report,
+        table::{Cell, Page, Tone, head},
+        waits::detail,
+    },
     view::{self, HostStatus, Stand, utc},
 };
 
@@ -16,32 +21,16 @@ use crate::{
 const TAIL_LINES: usize = 10;
 
 /// The table of hosts, the failures below it, and the totals.
-pub(crate) fn report(report: &Report<'_>) -> String {
+pub(crate) fn report(report: &Report<'_>, page: &Page) -> String {
     let mut text = heading(report, report.hosts.len()) + "\n\n";
-    let head = ["HOST", "STATE", "ATTEMPT", "WORKER", "QUEUE", "BUILD"].map(String::from);
-    let rows: Vec<[String; 6]> =
-        std::iter::once(head).chain(report.hosts.iter().map(row)).collect();
-    text.push_str(&columns(rows));
+    let mut rows = vec![head(["HOST", "STATE", "ATTEMPT", "WORKER", "QUEUE", "BUILD"])];
+    rows.extend(report.hosts.iter().map(row));
+    text.push_str(&page.table(&rows));
     for status in report.hosts {
         text.push_str(&failure(status));
     }
     text.push_str(&format!("\n{}\n", totals(&view::tally(report.hosts))));
     text
-}
-
-/// Rows in columns as wide as they need to be, one a line.
-pub(crate) fn columns<const N: usize>(rows: Vec<[String; N]>) -> String {
-    let mut widths = [0; N];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let line = |row: [String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.into_iter().map(line).collect()
 }
 
 /// `run <uuid>: 16 hosts of nixos-servers at 0123456789ab (refs/heads/master)`
@@ -124,11 +113,10 @@ fn how_long(finished: &Finished) -> String {
     format!(" in {} on {worker}", short(Duration::from_millis(finished.build_ms)))
 }
 
-fn row(status: &HostStatus) -> [String; 6] {
-    let none = || "-".to_owned();
+fn row(status: &HostStatus) -> [Cell; 6] {
     let time = |ms: fn(&Finished) -> u64| {
         let finished = status.finished().filter(|finished| finished.worker.is_some());
-        finished.map_or_else(none, |finished| short(Duration::from_millis(ms(finished))))
+        Cell::or_dash(finished.map(|finished| short(Duration::from_millis(ms(finished)))))
     };
     let state = match &status.stand {
         Stand::Running { running, silent } => {
@@ -136,17 +124,25 @@ fn row(status: &HostStatus) -> [String; 6] {
             let silent = silent.map(|it| format!(" for {}", short(it)));
             status.phrase() + &progress.unwrap_or_default() + &silent.unwrap_or_default()
         }
-        Stand::Waiting { left, .. } => format!("{} in {}", status.phrase(), short(*left)),
-        Stand::Queued(_) | Stand::Finished(_) => status.phrase(),
+        stand => status.phrase() + &detail(stand),
     };
     [
-        status.job.host.to_string(),
-        plain(&state).into_owned(),
-        status.attempt.map_or_else(none, |attempt| attempt.to_string()),
-        status.worker().map_or_else(none, ToString::to_string),
+        status.job.host.as_str().into(),
+        Cell::toned(plain(&state), tone(status)),
+        Cell::or_dash(status.attempt.map(|attempt| attempt.to_string())),
+        Cell::or_dash(status.worker().map(|worker| worker.as_str())),
         time(|finished| finished.queue_ms),
         time(|finished| finished.build_ms),
     ]
+}
+
+fn tone(status: &HostStatus) -> Tone {
+    match status.outcome().map(Outcome::standing) {
+        Some(Standing::Pass) => Tone::Good,
+        Some(Standing::Fail) => Tone::Bad,
+        Some(Standing::Undecided | Standing::Cancelled) => Tone::Odd,
+        None => Tone::Plain,
+    }
 }
 
 /// Why a host failed, with the last lines of its log.
@@ -173,7 +169,10 @@ pub(crate) fn failure(status: &HostStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::{Queue, tests::*};
+    use crate::{
+        render::table::tests::page,
+        view::{Queue, tests::*},
+    };
 
     #[test]
     fn the_table_lines_up_and_shows_failures_below() {
@@ -185,8 +184,8 @@ mod tests {
         ];
         let job = job("web");
         let (repo, revision) = (&job.repo, &job.revision);
-        let text =
-            super::report(&Report { run: None, repo, revision, git_ref: None, hosts: &hosts });
+        let report = Report { run: None, repo, revision, git_ref: None, hosts: &hosts };
+        let text = super::report(&report, &page(None));
         let expected = format!(
             "\
 3 hosts of nixos-servers at 0123456789ab

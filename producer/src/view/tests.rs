@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::*;
 
 pub(crate) const REV: &str = "0123456789abcdef0123456789abcdef01234567";
-const STORED: Timestamp = Timestamp(1_000_000);
+pub(crate) const STORED: Timestamp = Timestamp(1_000_000);
 
 pub(crate) fn job(host: &str) -> JobKey {
     format!("nixos-servers.{REV}.{host}").parse().expect("a job key")
@@ -21,15 +21,15 @@ pub(crate) fn class(name: &str) -> Class {
     name.parse().expect("a class")
 }
 
-fn worker() -> WorkerName {
+pub(crate) fn worker() -> WorkerName {
     "w1".parse().expect("a worker")
 }
 
-fn entry<T>(value: Option<T>) -> Entry<T> {
+pub(crate) fn entry<T>(value: Option<T>) -> Entry<T> {
     Entry { value, revision: 1, time: STORED }
 }
 
-fn request(incarnation: u128, wishes: u128) -> Request {
+pub(crate) fn request(incarnation: u128, wishes: u128) -> Request {
     let wish = |n: u128| {
         let by = proto::Identity::local();
         let at = Timestamp(900_000 + u64::try_from(n).expect("small"));
@@ -48,7 +48,7 @@ fn request(incarnation: u128, wishes: u128) -> Request {
     }
 }
 
-fn record(incarnation: u128, state: State) -> Record {
+pub(crate) fn record(incarnation: u128, state: State) -> Record {
     let instance = Instance(Uuid::nil());
     let attempt =
         |epoch, end| Attempt { epoch: Epoch(epoch), worker: worker(), instance, at: STORED, end };
@@ -96,7 +96,7 @@ pub(crate) fn failed() -> Outcome {
     Outcome::Failed { kind: FailureKind::BuildFailed, failure }
 }
 
-fn presence(of: &str) -> Presence {
+pub(crate) fn presence(of: &str) -> Presence {
     Presence {
         v: V1,
         worker: worker(),
@@ -108,6 +108,7 @@ fn presence(of: &str) -> Presence {
         jobs: Vec::new(),
         draining: false,
         paused: None,
+        room: None,
         version: "0".into(),
         since: STORED,
     }
@@ -120,7 +121,8 @@ pub(crate) fn status(host: &str, attempt: Option<usize>, stand: Stand) -> HostSt
 #[track_caller]
 fn check(request: Option<Request>, record: Option<Record>, workers: &[Presence], phrase: &str) {
     let seen = Seen { request: entry(request), record: entry(record) };
-    let look = Look { workers, now: Timestamp(STORED.0 + 20_000) };
+    let around = Around::of(workers.to_vec(), Vec::new(), Vec::new());
+    let look = Look { around: &around, now: Timestamp(STORED.0 + 20_000) };
     let status = HostStatus::of(job("web"), &class("x86_64-linux"), &seen, look);
     assert_eq!(status.phrase(), phrase);
 }
@@ -146,6 +148,23 @@ fn a_job_without_a_fact_is_queued_and_says_what_it_waits_for() {
     let told = "queued: w1 takes nothing now: disk is full";
     check(asked(), None, std::slice::from_ref(&paused), told);
     check(asked(), None, &[paused, arm], "queued");
+}
+
+#[test]
+fn a_class_that_is_not_handed_out_says_what_helps() {
+    let said = |state| {
+        let priority = Priority::Normal;
+        let lane = bus::Lane { class: class("aarch64-linux"), priority, state };
+        let around = Around::of(vec![presence("aarch64-linux")], Vec::new(), vec![lane]);
+        let seen = Seen { request: entry(Some(request(1, 1))), record: entry(None) };
+        let look = Look { around: &around, now: STORED };
+        HostStatus::of(job("web"), &class("x86_64-linux"), &seen, look).phrase()
+    };
+    assert_eq!(said(LaneState::Open), "queued");
+    let paused = said(LaneState::Paused(Duration::from_secs(60)));
+    assert_eq!(paused, "queued: class aarch64-linux is paused; `producer resume aarch64-linux`");
+    let missing = said(LaneState::Missing);
+    assert!(missing.ends_with("`producer setup --classes aarch64-linux`"), "{missing}");
 }
 
 #[test]
@@ -191,7 +210,7 @@ fn a_worker_that_is_silent_beyond_its_lease_is_named() {
     let seen =
         Seen { request: entry(Some(request(1, 1))), record: entry(Some(record(1, running()))) };
     let at = |ms: u64| {
-        let look = Look { workers: &[], now: Timestamp(STORED.0 + ms) };
+        let look = Look { around: &Around::default(), now: Timestamp(STORED.0 + ms) };
         HostStatus::of(job("web"), &class("x86_64-linux"), &seen, look)
     };
     assert_eq!(at(65_000).phrase(), "running (evaluate) on w1");

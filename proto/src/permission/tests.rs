@@ -89,7 +89,7 @@ fn who_reads_what_from_the_leader() {
         ("KV_nbp-runs", "sgroa", "sgroa"),
         ("KV_nbp-gates", "groa", "groa"),
         ("NBP_LOGS", "sgroa", "sgroa"),
-        ("NBP_EVENTS", "groa", "roa"),
+        ("NBP_EVENTS", "sgroa", "sgroa"),
         ("NBP_DEAD", "woa", "woa"),
         ("NBP_JOBS", "wa", "swgroa"),
         ("OTHER_STREAM", "a", "a"),
@@ -153,7 +153,7 @@ fn who_hears_what() {
     subscribe("$KV.nbp-requests.<job>", "");
     subscribe("$KV.nbp-runs.<other>.run", "");
     subscribe("nbp.log.<job>.1", "sgro");
-    subscribe("nbp.event.job.finished.<job>", "ro");
+    subscribe("nbp.event.job.finished.<job>", "sgro");
     subscribe("nbp.cancel.<job>", "w");
     subscribe("nbp.build.x86_64-linux.high.<job>.i", "");
     subscribe("$JS.API.STREAM.MSG.GET.KV_nbp-results", "");

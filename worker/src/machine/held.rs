@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use bus::Entry;
 use proto::{
-    Finished, Outcome, Overrides, Phase, Record, Request, Running, State,
+    Finished, JobKey, Outcome, Overrides, Record, Request, Running, State,
     event::What,
     record::{AttemptEnd, PhaseTime},
+    worker::PresentJob,
 };
 
 use super::{
@@ -126,8 +127,10 @@ impl Held {
         }
     }
 
-    pub(super) fn phase(&self) -> Phase {
-        self.running.phase
+    /// As the registry shows it.
+    pub(super) fn present(&self, job: JobKey) -> PresentJob {
+        let since = self.record.attempts.last().map(|attempt| attempt.at);
+        PresentJob { job, phase: self.running.phase, since, progress: self.running.progress }
     }
 
     pub(super) fn deadline(&self) -> Duration {

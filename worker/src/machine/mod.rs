@@ -189,9 +189,12 @@ impl Machine {
 
     /// Its jobs and how far they are, for the registry.
     pub fn jobs(&self) -> Vec<PresentJob> {
-        let present = |job: &Job| PresentJob {
-            job: job.subject.job.clone(),
-            phase: job.held().map_or(Phase::Claimed, held::Held::phase),
+        let present = |job: &Job| {
+            let key = job.subject.job.clone();
+            match job.held() {
+                Some(held) => held.present(key),
+                None => PresentJob { job: key, phase: Phase::Claimed, since: None, progress: None },
+            }
         };
         self.jobs.values().map(present).collect()
     }

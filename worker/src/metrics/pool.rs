@@ -102,6 +102,7 @@ mod tests {
             jobs: Vec::new(),
             draining: false,
             paused: None,
+            room: None,
             version: "0".into(),
             since: Timestamp(0),
         }
@@ -132,7 +133,12 @@ mod tests {
     #[test]
     fn a_job_in_the_hands_of_a_living_worker_does_not_wait() {
         let holder = Presence {
-            jobs: vec![PresentJob { job: job("a"), phase: Phase::Build }],
+            jobs: vec![PresentJob {
+                job: job("a"),
+                phase: Phase::Build,
+                since: None,
+                progress: None,
+            }],
             ..worker("d", "r")
         };
         let open = [open("a", "c", 0), open("b", "c", 0)];

@@ -1,0 +1,70 @@
+//! What the environment says of the terminal: its characters, and whether it has colours. Like a
+//! terminal's width it is a fact of the surroundings, not something that anybody configures here.
+
+use std::{env, ffi::OsString};
+
+/// The variables that tell it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terminal {
+    no_color: Option<OsString>,
+    term: Option<OsString>,
+    /// From the one that counts most on.
+    locale: [Option<OsString>; 3],
+}
+
+impl Terminal {
+    pub(crate) fn of_environment() -> Self {
+        Self {
+            no_color: env::var_os("NO_COLOR"),
+            term: env::var_os("TERM"),
+            locale: ["LC_ALL", "LC_CTYPE", "LANG"].map(env::var_os),
+        }
+    }
+
+    /// It shows characters beyond ASCII. Where nobody says anything it is taken to: that is how
+    /// services and containers run.
+    pub(crate) fn utf8(&self) -> bool {
+        let mut locale = self.locale.iter().flatten();
+        locale.find(|locale| !locale.is_empty()).is_none_or(|locale| {
+            let locale = locale.to_string_lossy().to_ascii_lowercase();
+            locale.contains("utf-8") || locale.contains("utf8")
+        })
+    }
+
+    /// It has colours, and its owner wants them (<https://no-color.org>).
+    pub(crate) fn colours(&self) -> bool {
+        let unwanted = self.no_color.as_ref().is_some_and(|value| !value.is_empty());
+        !unwanted && self.term.as_ref().is_none_or(|term| term != "dumb")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_locale_that_is_set_tells_the_characters() {
+        let check = |locale: [&str; 3], utf8| {
+            let locale = locale.map(|value| Some(OsString::from(value)));
+            let terminal = Terminal { locale, ..Terminal::default() };
+            assert_eq!(terminal.utf8(), utf8, "{terminal:?}");
+        };
+        check(["C", "en_US.UTF-8", "en_US.UTF-8"], false);
+        check(["", "C.utf8", "C"], true);
+        check(["", "", "de_DE.ISO-8859-1"], false);
+        check(["", "", ""], true);
+        assert!(Terminal::default().utf8());
+    }
+
+    #[test]
+    fn colours_are_for_who_has_and_wants_them() {
+        let check = |no_color: &str, term: &str, colours| {
+            let (no_color, term) = (Some(no_color.into()), Some(term.into()));
+            let terminal = Terminal { no_color, term, ..Terminal::default() };
+            assert_eq!(terminal.colours(), colours, "{terminal:?}");
+        };
+        check("", "xterm", true);
+        check("1", "xterm", false);
+        check("", "dumb", false);
+    }
+}

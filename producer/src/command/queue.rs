@@ -1,0 +1,45 @@
+//! `producer queue`: what waits, for how long, and who could build it.
+
+use proto::{Class, ExitCode, topology::CLASSES_DEFAULT};
+
+use crate::{
+    context::Context,
+    error::Error,
+    outage::retried,
+    queue::{self, QueueView},
+    render,
+};
+
+/// Below its help.
+const EXAMPLES: &str = "\
+Examples:
+  producer queue
+  producer queue x86_64-linux --json";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Only these classes
+    #[arg(value_name = "CLASS")]
+    classes: Vec<Class>,
+}
+
+pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Error> {
+    let bus = context.connect().await?;
+    let classes: Vec<Class> = match args.classes.is_empty() {
+        true => CLASSES_DEFAULT.iter().filter_map(|class| class.parse().ok()).collect(),
+        false => args.classes.clone(),
+    };
+    let around = retried(|| queue::read(&bus, classes.iter().cloned())).await?;
+    let mut view = QueueView::of(&around);
+    if !args.classes.is_empty() {
+        view.classes.retain(|it| args.classes.contains(&it.class));
+    }
+    let page = context.page();
+    context.console.data(&match context.json {
+        true => render::queue::json(&view, page.now),
+        false => render::queue::text(&view, &page),
+    })?;
+    bus.close().await;
+    Ok(ExitCode::Done)
+}
