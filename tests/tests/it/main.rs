@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one module per behaviour.
 
 mod admission;
+mod answers;
 mod asking_again;
 mod bad_lines;
 mod building;
@@ -9,10 +10,12 @@ mod changing_minds;
 mod chaos;
 mod classes;
 mod cluster;
+mod craft;
 mod daemon;
 mod dead_letters;
 mod denials;
 mod doctor;
+mod events;
 mod examples;
 mod facts;
 mod finishing;
@@ -42,6 +45,7 @@ mod last_good;
 mod limits;
 mod locked_out;
 mod logs;
+mod many_jobs;
 mod metrics;
 mod overriding;
 mod publishing;

@@ -71,6 +71,11 @@ fn submitters_see_and_change(pool: &KeyedPool, id: &str, rev: &str) {
         &["watch", id],
         &["logs", "h01", "--run", id],
         &["logs", "h01", "--repo", REPO, "--rev", rev, "-f"],
+        &["queue"],
+        &["workers"],
+        &["history", "h01", "--repo", REPO],
+        &["explain", &format!("{REPO}.{rev}.h01")],
+        &["events", "--since", "1h"],
         &["cancel", id],
         &["retry", id],
     ] {
@@ -86,6 +91,11 @@ fn readers_see(pool: &KeyedPool, id: &str, rev: &str) {
         &["watch", id],
         &["logs", "h01", "--run", id],
         &["logs", "h01", "--run", id, "-f"],
+        &["queue"],
+        &["workers"],
+        &["history", "h01", "--repo", REPO],
+        &["explain", &format!("{REPO}.{rev}.h01")],
+        &["events", "--since", "1h"],
     ] {
         pool.producer("reader", args).expect_code(0);
     }

@@ -1,0 +1,211 @@
+//! What people ask: what waits and who could build it, what each worker does, since when a host is
+//! broken, and what became of one job.
+
+use serde_json::Value;
+use tests::{Flake, Pool, WorkerOptions, eventually, pool::REPO};
+
+use crate::{DEADLINE, all_built, host, text};
+
+fn json(pool: &Pool, args: &[&str]) -> Value {
+    pool.producer(&[args, &["--json"]].concat()).expect_code(0).json()
+}
+
+fn class<'a>(queue: &'a Value, name: &str) -> &'a Value {
+    let mut classes = queue["classes"].as_array().expect("a list of classes").iter();
+    classes.find(|it| it["class"] == name).unwrap_or_else(|| panic!("no {name} in {queue:#}"))
+}
+
+#[test]
+fn what_waits_is_told_with_its_place_and_with_who_could_build_it() {
+    let pool = Pool::start();
+    let flake = Flake::hosts(4).held("h01").held("h02").held("h03");
+    pool.commit("master", &flake.system("h04", "aarch64-linux"));
+    let _worker = pool.worker_with("w1", &WorkerOptions { slots: 1, ..WorkerOptions::default() });
+    let submitted = pool.submit(&["--all", "--ref", "master", "--json"]).expect_code(0).json();
+    let run = text(&submitted["run"]);
+
+    let queue = eventually("one job in the worker's hands", DEADLINE, || {
+        let queue = json(&pool, &["queue"]);
+        (class(&queue, "x86_64-linux")["building"] == 1).then_some(queue)
+    });
+    let ours = class(&queue, "x86_64-linux");
+    assert_eq!((&ours["queued"], &ours["free_slots"]), (&2.into(), &0.into()), "{queue:#}");
+    let lane = &ours["lanes"][1];
+    assert_eq!((&lane["priority"], &lane["state"]), (&"normal".into(), &"open".into()));
+    assert!(lane["oldest"]["asked_at"].as_u64().is_some(), "{queue:#}");
+    assert_eq!(ours["workers"][0]["worker"], "w1");
+    let other = class(&queue, "aarch64-linux");
+    assert_eq!((&other["queued"], &other["workers"]), (&1.into(), &Value::Array(vec![])));
+    let shown = pool.producer(&["queue"]).expect_code(0);
+    assert!(shown.stdout.contains("aarch64-linux: no worker"), "{shown}");
+
+    // The two that wait know their places, whichever they are.
+    let status = pool.producer(&["status", &run]).expect_code(0);
+    assert!(status.stdout.contains("queued (1 of 2)"), "{status}");
+    assert!(status.stdout.contains("queued (2 of 2)"), "{status}");
+    let status = json(&pool, &["status", &run]);
+    assert_eq!(host(&status, "h04")["waits"]["why"], "no-worker");
+
+    let paused = json(&pool, &["pause", "x86_64-linux"]);
+    assert_eq!(
+        (&paused["state"], &paused["consumers"][2]),
+        (&"paused".into(), &"x86_64-linux-low".into())
+    );
+    let status = pool.producer(&["status", &run]).expect_code(0);
+    assert!(status.stdout.contains("queued: class x86_64-linux is paused; "), "{status}");
+    let shown = pool.producer(&["queue", "x86_64-linux"]).expect_code(0);
+    assert!(shown.stdout.contains("paused until resumed"), "{shown}");
+    assert!(!shown.stdout.contains("aarch64-linux"), "{shown}");
+    pool.producer(&["resume", "x86_64-linux"]).expect_code(0);
+    let queue = json(&pool, &["queue"]);
+    assert_eq!(class(&queue, "x86_64-linux")["lanes"][1]["state"], "open");
+    let cancelled = pool.producer(&["cancel", &run, "--json"]).expect_code(0).stdout;
+    let cancelled: Vec<Value> = cancelled
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an object a line"))
+        .collect();
+    assert_eq!(cancelled.len(), 4);
+    assert_eq!(
+        (&cancelled[0]["withdrawn"][0], &cancelled[0]["wanted_by"]),
+        (&run.into(), &0.into())
+    );
+}
+
+#[test]
+fn workers_say_what_is_in_their_slots_what_room_they_have_and_that_they_drain() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    let none = pool.producer(&["workers"]).expect_code(0);
+    assert_eq!(none.stdout, "no worker is there\n");
+    let options =
+        WorkerOptions { worker: "labels = { role = \"build-host\" }", ..WorkerOptions::default() };
+    let worker = pool.worker_with("w1", &options);
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+
+    let workers = eventually("the job in its slot", DEADLINE, || {
+        let workers = json(&pool, &["workers"]);
+        (workers["workers"][0]["jobs"][0]["phase"] == "build").then_some(workers)
+    });
+    let ours = &workers["workers"][0];
+    assert_eq!(ours["jobs"][0]["job"], format!("{REPO}.{rev}.h01"));
+    assert!(ours["jobs"][0]["since"].as_u64() > ours["started_at"].as_u64(), "{workers:#}");
+    assert_eq!((&ours["state"], &ours["labels"]["role"]), (&"ready".into(), &"build-host".into()));
+    let places = ours["room"]["places"].as_array().expect("what room it has");
+    let free = |place: &Value| place["bytes_free"].as_u64().is_some_and(|free| free > 0);
+    assert!(!places.is_empty() && places.iter().all(free), "{workers:#}");
+    let shown = pool.producer(&["workers"]).expect_code(0);
+    let line = format!("h01 of {REPO} at {}: build", &rev[..12]);
+    assert!(shown.stdout.contains(&line), "{shown}");
+    assert!(shown.stdout.contains("labels: role=build-host"), "{shown}");
+
+    worker.sigterm();
+    eventually("a worker that drains", DEADLINE, || {
+        (json(&pool, &["workers"])["workers"][0]["state"] == "draining").then_some(())
+    });
+    pool.store.release("h01");
+}
+
+#[test]
+fn a_history_names_the_first_bad_revision_and_the_last_good_one() {
+    let pool = Pool::start();
+    let _worker = pool.worker("w1");
+    let flake = |salt: &str| Flake::hosts(1).salt(salt);
+    let build = |rev: &str, code| pool.submit(&["h01", "--rev", rev, "--wait"]).expect_code(code);
+    let good = pool.commit("master", &flake("good"));
+    build(&good, 0);
+    let bad = pool.commit("master", &flake("bad").failing("h01"));
+    build(&bad, 1);
+    let worse = pool.commit("master", &flake("worse").failing("h01"));
+    build(&worse, 1);
+
+    let history = json(&pool, &["history", "h01", "--repo", REPO]);
+    let broken = &history["broken"];
+    assert_eq!(broken["first_bad"], bad, "{history:#}");
+    assert_eq!((&broken["last_good"], &broken["failures"]), (&good.clone().into(), &2.into()));
+    let revisions = history["revisions"].as_array().expect("a list of revisions");
+    let told: Vec<_> =
+        revisions.iter().map(|it| (text(&it["rev"]), text(&it["outcome"]))).collect();
+    let expected = [(&worse, "build-failed"), (&bad, "build-failed"), (&good, "built")];
+    assert_eq!(told, expected.map(|(rev, outcome)| (rev.clone(), outcome.to_owned())));
+    let shown = pool.producer(&["history", "h01", "--repo", REPO, "--limit", "1"]).expect_code(0);
+    let line = format!("h01 of {REPO}: broken since {} (", &bad[..12]);
+    assert!(shown.stdout.starts_with(&line), "{shown}");
+    assert!(shown.stdout.ends_with("2 older; --limit shows them\n"), "{shown}");
+
+    // Mended.
+    let mended = pool.commit("master", &flake("mended"));
+    build(&mended, 0);
+    assert_eq!(json(&pool, &["history", "h01", "--repo", REPO])["broken"], Value::Null);
+}
+
+#[test]
+fn names_that_nobody_knows_come_with_what_may_have_been_meant() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::named(&["web01", "monitoring01"]));
+    pool.submit(&["--all", "--ref", "master"]).expect_code(0);
+    let check = |args: &[&str], said: &str| {
+        let refused = pool.producer(args).expect_code(2);
+        assert!(refused.stderr.contains(said), "{said:?} is not in {refused}");
+    };
+    check(&["history", "wbe01", "--repo", REPO], "did you mean web01?");
+    check(&["last-good", "monitorng01", "--repo", REPO], "did you mean monitoring01?");
+    check(
+        &["history", "web01", "--repo", "homelba"],
+        "no job of repo homelba is known; did you mean homelab?",
+    );
+    check(&["explain", &format!("{REPO}.{rev}.web1")], "did you mean web01?");
+    check(&["explain", &format!("{REPO}.{rev}.x")], "nobody asked for it\n");
+    check(&["logs", &format!("{REPO}.{rev}.web1")], "did you mean web01?");
+    check(&["statsu"], "'status'");
+    check(&["status", "--rpeo", REPO], "'--repo'");
+}
+
+#[test]
+fn a_job_is_explained_with_every_attempt_over_all_its_askings() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    let job = format!("{REPO}.{rev}.h01");
+    let mut first = pool.worker("w1");
+    let submitted = pool.submit(&["h01", "--rev", &rev, "--json"]).expect_code(0).json();
+    let run = text(&submitted["run"]);
+    eventually("the build to begin", DEADLINE, || {
+        let story = json(&pool, &["explain", &job]);
+        let attempt = &story["askings"][0]["attempts"][0];
+        (attempt["end"] == "running" && !attempt["phases"][2].is_null()).then_some(())
+    });
+    first.sigkill();
+    let _second = pool.worker("w2");
+    pool.store.release("h01");
+    all_built(pool.producer(&["watch", &run, "--json"]), 1);
+
+    let story = eventually("the event of its end", DEADLINE, || {
+        let story = json(&pool, &["explain", &job]);
+        (story["askings"][0]["attempts"][1]["phases"][0]["phase"] == "fetch").then_some(story)
+    });
+    assert_eq!((&story["state"], &story["outcome"]), (&"finished".into(), &"built".into()));
+    let attempts = story["askings"][0]["attempts"].as_array().expect("a list of attempts");
+    let told: Vec<_> = attempts.iter().map(|it| (text(&it["worker"]), text(&it["end"]))).collect();
+    let expected = [("w1", "worker-lost"), ("w2", "built")];
+    assert_eq!(told, expected.map(|(worker, end)| (worker.to_owned(), end.to_owned())));
+    // A lease of two seconds ran out in between.
+    assert!(story["between_ms"].as_u64() > Some(1000), "{story:#}");
+    let shown = pool.producer(&["explain", &job]).expect_code(0);
+    assert!(shown.stdout.contains("worker-lost: its lease ran out"), "{shown}");
+    assert!(shown.stdout.contains(&format!("wanted by run {run} of local")), "{shown}");
+
+    let again = pool.submit(&["h01", "--rev", &rev, "--force", "--wait", "--json"]);
+    all_built(again, 1);
+    let story = json(&pool, &["explain", &job]);
+    let ends: Vec<_> = story["askings"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|it| text(&it["outcome"]))
+        .collect();
+    assert_eq!(ends, ["built", "built"], "{story:#}");
+    let epochs = [
+        &story["askings"][0]["attempts"][1]["epoch"],
+        &story["askings"][1]["attempts"][0]["epoch"],
+    ];
+    assert_eq!(epochs, [&Value::from(2), &Value::from(3)]);
+}
