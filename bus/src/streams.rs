@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use backon::{ExponentialBuilder, Retryable as _};
 use proto::{
     JobKey, JobMessage, TraceParent,
@@ -123,18 +123,20 @@ impl Bus {
         sequence: u64,
     ) -> Result<Option<StoredChunk>, Error> {
         let filter = attempt.map_or_else(|| subject::log_of_job(job), |it| subject::log(job, it));
-        let Some(message) = self.next_message(topology::LOGS, &filter, sequence).await? else {
-            return Ok(None);
-        };
-        let undecodable = |reason: String| Error::Undecodable {
-            subject: message.subject.to_string(),
-            revision: message.sequence,
-            reason,
-        };
-        let epoch = subject::log_epoch(&message.subject).map_err(|e| undecodable(e.to_string()))?;
-        let chunk =
-            serde_json::from_slice(&message.payload).map_err(|e| undecodable(e.to_string()))?;
-        Ok(Some(StoredChunk { sequence: message.sequence, epoch, chunk }))
+        self.next_message(topology::LOGS, &filter, sequence).await?.map(chunk).transpose()
+    }
+
+    /// The newest chunk of an attempt.
+    ///
+    /// # Errors
+    /// No answer, or it cannot be read.
+    pub async fn last_log(
+        &self,
+        job: &JobKey,
+        attempt: Epoch,
+    ) -> Result<Option<StoredChunk>, Error> {
+        let filter = subject::log(job, attempt);
+        self.last_message(topology::LOGS, &filter).await?.map(chunk).transpose()
     }
 
     /// The attempts of a job whose log is kept, oldest first.
@@ -196,4 +198,15 @@ impl Bus {
         let publish = PublishMessage::build().payload(payload).message_id(id);
         self.publish_acked("publish dead letter", &address, publish, bytes).await.map(drop)
     }
+}
+
+fn chunk(message: StreamMessage) -> Result<StoredChunk, Error> {
+    let undecodable = |reason: String| Error::Undecodable {
+        subject: message.subject.to_string(),
+        revision: message.sequence,
+        reason,
+    };
+    let epoch = subject::log_epoch(&message.subject).map_err(|e| undecodable(e.to_string()))?;
+    let chunk = serde_json::from_slice(&message.payload).map_err(|e| undecodable(e.to_string()))?;
+    Ok(StoredChunk { sequence: message.sequence, epoch, chunk })
 }

@@ -26,6 +26,7 @@ mod steps;
 mod told;
 mod update;
 mod verdict;
+mod watching;
 
 pub use cli::Cli;
 pub use error::Error;

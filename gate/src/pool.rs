@@ -23,7 +23,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 pub(crate) use asking::Unanswered;
 
-use crate::plan::Look;
+use crate::{plan::Look, watching::Watching};
 
 /// Between two looks at every host that has not ended.
 const POLL: Duration = Duration::from_secs(5);
@@ -55,6 +55,19 @@ impl Pool<'_> {
         required: &BTreeMap<String, Required>,
         run_of: impl Fn(&JobKey) -> Option<RunRecord>,
     ) -> Result<BTreeMap<String, Look>, bus::Error> {
+        let watching = Watching::on(self.console, required.keys());
+        tokio::select! {
+            never = watching.keep(self.bus) => match never {},
+            looks = self.until_ended(required, run_of, &watching) => looks,
+        }
+    }
+
+    async fn until_ended(
+        &self,
+        required: &BTreeMap<String, Required>,
+        run_of: impl Fn(&JobKey) -> Option<RunRecord>,
+        watching: &Watching,
+    ) -> Result<BTreeMap<String, Look>, bus::Error> {
         let mut pokes = self.bus.pokes(&subject::kv(Bucket::Results.name(), ">")).await?;
         let mut looks: BTreeMap<String, Look> = BTreeMap::new();
         let (mut poll, mut heal) = (interval(POLL), interval_at(Instant::now() + HEAL, HEAL));
@@ -69,7 +82,10 @@ impl Pool<'_> {
                 biased;
                 _ = poll.tick() => required.keys().filter(|it| !looks.contains_key(*it)).collect(),
                 _ = heartbeat.tick() => {
-                    self.console.say(&format!("{} of {} hosts have ended", looks.len(), required.len()));
+                    if watching.is_blind() {
+                        let (ended, all) = (looks.len(), required.len());
+                        self.console.say(&format!("{ended} of {all} hosts have ended"));
+                    }
                     continue;
                 }
                 _ = heal.tick() => {
@@ -90,7 +106,7 @@ impl Pool<'_> {
                     }
                 },
             };
-            match self.look(required, &which).await {
+            match self.look(required, &which, Some(watching)).await {
                 Ok(ended) => {
                     for (label, look) in ended {
                         self.console.say(&said(&label, &look.result));
@@ -110,7 +126,7 @@ impl Pool<'_> {
         required: &BTreeMap<String, Required>,
     ) -> Result<BTreeMap<String, Look>, bus::Error> {
         let all: Vec<&String> = required.keys().collect();
-        Ok(retried(|| self.look(required, &all)).await?.into_iter().collect())
+        Ok(retried(|| self.look(required, &all, None)).await?.into_iter().collect())
     }
 
     /// Those of these hosts that have ended.
@@ -118,6 +134,7 @@ impl Pool<'_> {
         &self,
         required: &BTreeMap<String, Required>,
         which: &[&String],
+        watching: Option<&Watching>,
     ) -> Result<Vec<(String, Look)>, bus::Error> {
         let mut workers: Option<Vec<Presence>> = None;
         let mut ended = Vec::new();
@@ -125,7 +142,11 @@ impl Pool<'_> {
         let hosts: Vec<_> = hosts.collect();
         let seen = seen_all(self.bus, hosts.iter().map(|(_, it)| &it.job)).await?;
         for ((label, required), seen) in hosts.into_iter().zip(seen) {
-            let Some(result) = self.ended(required, &seen) else { continue };
+            let result = self.ended(required, &seen);
+            if let Some(watching) = watching {
+                watching.sees(label, &required.job, &seen, result.as_ref());
+            }
+            let Some(result) = result else { continue };
             let by = by(&seen);
             let built = result.standing == HostStanding::Built;
             if !built && workers.is_none() {
@@ -137,6 +158,9 @@ impl Pool<'_> {
                     workers.iter().flatten().any(|it| could(it, required, worker))
                 });
             ended.push((label.clone(), Look { result, by, elsewhere }));
+        }
+        if let Some(watching) = watching {
+            watching.show();
         }
         Ok(ended)
     }

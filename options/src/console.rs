@@ -18,6 +18,15 @@ pub struct Console {
     utf8: bool,
     colours: bool,
     width: Option<usize>,
+    messages: Reader,
+}
+
+/// Who reads the messages.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reader {
+    watched: bool,
+    colours: bool,
+    folds: bool,
 }
 
 /// What our own words have beyond ASCII, and what stands for it where that cannot be shown.
@@ -28,12 +37,33 @@ impl Console {
     /// errors never are.
     pub fn new(voice: &Voice) -> Self {
         let (is_terminal, terminal) = (io::stdout().is_terminal(), Terminal::of_environment());
+        let watched = io::stderr().is_terminal();
         Self {
             quiet: voice.is_quiet(),
             utf8: terminal.utf8(),
             colours: voice.colours(is_terminal && terminal.colours()),
             width: is_terminal.then(columns).flatten(),
+            messages: Reader {
+                watched: watched && terminal.moves_its_cursor(),
+                colours: voice.colours(watched && terminal.colours()),
+                folds: terminal.folds(),
+            },
         }
+    }
+
+    /// Somebody sees messages as they come: they go to a terminal that can move its cursor.
+    pub fn watched(&self) -> bool {
+        self.messages.watched
+    }
+
+    /// Messages may have colours.
+    pub fn paints_messages(&self) -> bool {
+        self.messages.colours
+    }
+
+    /// Messages go to the log of a CI that folds groups (`::group::`).
+    pub fn folds(&self) -> bool {
+        self.messages.folds
     }
 
     /// Only data and errors are wanted.
@@ -77,14 +107,14 @@ impl Console {
     pub fn say(&self, line: &str) {
         if !self.quiet {
             let line = telemetry::plain(line);
-            writeln!(io::stderr().lock(), "{}", self.shown(&line)).ok();
+            telemetry::screen::write(&format!("{}\n", self.shown(&line)));
         }
     }
 
     /// Tells why `program` failed.
     pub fn failed(&self, program: &str, error: &dyn fmt::Display) {
         let text = telemetry::plain_lines(&error.to_string());
-        writeln!(io::stderr().lock(), "{program}: failed to {}", self.shown(&text)).ok();
+        telemetry::screen::write(&format!("{program}: failed to {}\n", self.shown(&text)));
     }
 
     fn shown<'a>(&self, text: &'a str) -> Cow<'a, str> {
@@ -114,7 +144,13 @@ mod tests {
 
     #[test]
     fn our_own_symbols_become_ascii_where_nothing_else_is_shown() {
-        let console = |utf8| Console { quiet: false, utf8, colours: false, width: None };
+        let console = |utf8| Console {
+            quiet: false,
+            utf8,
+            colours: false,
+            width: None,
+            messages: Reader::default(),
+        };
         assert_eq!(console(true).shown("a → b…"), "a → b…");
         assert_eq!(console(false).shown("a → b… é"), "a -> b... é");
     }

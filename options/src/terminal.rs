@@ -8,6 +8,8 @@ use std::{env, ffi::OsString};
 pub(crate) struct Terminal {
     no_color: Option<OsString>,
     term: Option<OsString>,
+    /// "true" on the runners of GitHub, Gitea and Forgejo alike.
+    actions: Option<OsString>,
     /// From the one that counts most on.
     locale: [Option<OsString>; 3],
 }
@@ -17,6 +19,7 @@ impl Terminal {
         Self {
             no_color: env::var_os("NO_COLOR"),
             term: env::var_os("TERM"),
+            actions: env::var_os("GITHUB_ACTIONS"),
             locale: ["LC_ALL", "LC_CTYPE", "LANG"].map(env::var_os),
         }
     }
@@ -34,7 +37,17 @@ impl Terminal {
     /// It has colours, and its owner wants them (<https://no-color.org>).
     pub(crate) fn colours(&self) -> bool {
         let unwanted = self.no_color.as_ref().is_some_and(|value| !value.is_empty());
-        !unwanted && self.term.as_ref().is_none_or(|term| term != "dumb")
+        !unwanted && self.moves_its_cursor()
+    }
+
+    /// It can draw over what it has shown.
+    pub(crate) fn moves_its_cursor(&self) -> bool {
+        self.term.as_ref().is_none_or(|term| term != "dumb")
+    }
+
+    /// It is the log of a CI, which folds groups of lines.
+    pub(crate) fn folds(&self) -> bool {
+        self.actions.as_ref().is_some_and(|value| value == "true")
     }
 }
 

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bus::Bus;
+use display::Live;
 use futures_util::{StreamExt as _, stream};
 use options::Console;
 use proto::{ExitCode, RunRecord, subject, topology::Bucket};
@@ -67,8 +68,9 @@ pub(crate) async fn follow(
 ) -> Result<(Vec<HostStatus>, End), Error> {
     let unseen = |(job, class): (proto::JobKey, &proto::Class)| {
         let stand = Stand::Queued(Queue::Served(None));
-        HostStatus { job, class: class.clone(), attempt: None, stand }
+        HostStatus { job, class: class.clone(), attempt: None, claim: None, stand }
     };
+    let live = Live::on(console);
     let mut follow = Follow {
         bus,
         run,
@@ -76,7 +78,7 @@ pub(crate) async fn follow(
         around: Around::default(),
         outage: Outage::default(),
         looked: false,
-        progress: Progress::on(console),
+        progress: Progress::on(console, live.as_ref()),
     };
     let time_is_up = async {
         match limit {
@@ -84,13 +86,20 @@ pub(crate) async fn follow(
             None => std::future::pending().await,
         }
     };
+    let drawing = async {
+        match &live {
+            Some(live) => live.keep(bus).await,
+            None => std::future::pending().await,
+        }
+    };
     let end = tokio::select! {
+        never = drawing => match never {},
         done = follow.until_complete() => done.map(|()| End::Complete)?,
         () = time_is_up => End::TimedOut,
         _ = tokio::signal::ctrl_c() => End::Left,
     };
-    let Follow { hosts, progress, .. } = follow;
-    drop(progress);
+    let Follow { hosts, .. } = follow;
+    drop(live);
     match end {
         End::Complete => {}
         End::TimedOut => console.say(&format!("time is up: {}", standing(&hosts))),

@@ -1,84 +1,66 @@
-//! What a person sees while a run goes on: bars on a terminal, else one line per change. It reads
-//! nothing and decides nothing.
+//! What a person sees while a run goes on: a live display on a terminal, else one line per change,
+//! in groups that fold where a CI reads them. It reads nothing and decides nothing.
 
-use std::{collections::BTreeMap, io::IsTerminal as _, time::Duration};
+use std::collections::BTreeMap;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use display::{Board, Live, Mood, Running};
 use options::Console;
-use proto::Host;
-use telemetry::plain;
+use proto::{Outcome, Timestamp, outcome::Standing};
 
 use crate::{
-    render::text,
-    view::{self, HostStatus, Stand},
+    render::{self, text},
+    view::{HostStatus, Queue, Stand},
 };
 
 /// Where changes are shown.
-pub(crate) enum Progress<'a> {
-    /// One line each, for logs and pipes.
-    Lines(&'a Console),
-    /// A line per running host, redrawn, and a total.
-    Bars(Bars),
+pub(crate) struct Progress<'a> {
+    console: &'a Console,
+    live: Option<&'a Live>,
+    since: Timestamp,
 }
-
-/// The lines at the bottom of a terminal.
-pub(crate) struct Bars {
-    all: MultiProgress,
-    total: ProgressBar,
-    running: BTreeMap<Host, ProgressBar>,
-}
-
-/// How often a running host's clock is redrawn.
-const REDRAW: Duration = Duration::from_secs(1);
 
 impl<'a> Progress<'a> {
-    /// Bars where somebody watches, lines elsewhere.
-    pub(crate) fn on(console: &'a Console) -> Self {
-        if console.is_quiet() || !std::io::stderr().is_terminal() {
-            return Self::Lines(console);
-        }
-        let all = MultiProgress::new();
-        let total = all.add(ProgressBar::no_length());
-        total.set_style(style("{pos}/{len} {wide_msg}"));
-        Self::Bars(Bars { all, total, running: BTreeMap::new() })
+    /// On a live display if there is one, else in lines.
+    pub(crate) fn on(console: &'a Console, live: Option<&'a Live>) -> Self {
+        Self { console, live, since: bus::clock::now() }
     }
 
     /// Says a line.
     pub(crate) fn say(&self, line: &str) {
-        match self {
-            Self::Lines(console) => console.say(line),
-            Self::Bars(bars) => bars.say(line),
-        }
+        self.console.say(line);
     }
 
     /// A host moved on.
     pub(crate) fn changed(&self, before: &HostStatus, after: &HostStatus) {
         let (host, came_to) = (&after.job.host, text::came_to(after));
-        match self {
+        match (self.live, after.finished()) {
+            // Its row shows it.
+            (Some(_), None) => {}
+            (Some(_), Some(_)) => self.say(&format!("{host}: {came_to}")),
             // The phases of each host would drown the rest; `status` shows them.
-            Self::Lines(_) if same_attempt(before, after) => {}
-            Self::Lines(console) => {
-                console.say(&format!("{host}: {} → {came_to}", before.state()));
+            (None, _) if same_attempt(before, after) => {}
+            (None, _) => self.say(&format!("{host}: {} → {came_to}", before.state())),
+        }
+        if self.console.folds()
+            && let Some(failure) = after.outcome().and_then(Outcome::failure)
+        {
+            for line in render::folded::failure(host, failure) {
+                self.say(&line);
             }
-            Self::Bars(bars) if after.finished().is_some() => {
-                bars.say(&format!("{host}: {came_to}"));
-            }
-            // Its bar shows it.
-            Self::Bars(_) => {}
         }
     }
 
-    /// Draws how all hosts stand.
-    pub(crate) fn show(&mut self, hosts: &[HostStatus]) {
-        if let Self::Bars(bars) = self {
-            bars.show(hosts);
+    /// Shows how all hosts stand.
+    pub(crate) fn show(&self, hosts: &[HostStatus]) {
+        if let Some(live) = self.live {
+            live.show(board(hosts, self.since));
         }
     }
 
     /// A sign of life where nothing is redrawn.
     pub(crate) fn heartbeat(&self, hosts: &[HostStatus]) {
-        if let Self::Lines(console) = self {
-            console.say(&standing(hosts));
+        if self.live.is_none() {
+            self.say(&standing(hosts));
         }
     }
 }
@@ -106,70 +88,78 @@ pub(crate) fn standing(hosts: &[HostStatus]) -> String {
     line
 }
 
-impl Bars {
-    fn say(&self, line: &str) {
-        self.all.println(plain(line)).ok();
-    }
-
-    fn show(&mut self, hosts: &[HostStatus]) {
-        for status in hosts {
-            let host = &status.job.host;
-            let Stand::Running { running, .. } = &status.stand else {
-                if let Some(bar) = self.running.remove(host) {
-                    bar.finish_and_clear();
-                    self.all.remove(&bar);
+/// The hosts as a display shows them.
+fn board(hosts: &[HostStatus], since: Timestamp) -> Board {
+    let mut board = Board { expected: hosts.len(), since, ..Board::default() };
+    let mut ended: BTreeMap<(Mood, &'static str), usize> = BTreeMap::new();
+    let mut first = None;
+    for status in hosts {
+        match (&status.stand, status.claim) {
+            (Stand::Finished(finished), _) => {
+                let outcome = &finished.outcome;
+                *ended.entry((mood(outcome), outcome.name())).or_default() += 1;
+            }
+            (Stand::Running { running, silent }, Some(claim)) => board.running.push(Running {
+                name: status.job.host.to_string(),
+                job: status.job.clone(),
+                epoch: claim.epoch,
+                worker: running.worker.clone(),
+                silent: silent.is_some(),
+                phase: running.phase,
+                progress: running.progress,
+                since: claim.at,
+                usual: None,
+                said: None,
+            }),
+            (stand, _) => {
+                *board.waiting.entry(status.phrase()).or_default() += 1;
+                if let Stand::Queued(Queue::Served(Some(place))) = stand {
+                    let nearest = first.filter(|it: &(usize, usize)| it.0 <= place.position);
+                    first = nearest.or(Some((place.position, place.of)));
                 }
-                continue;
-            };
-            let bar = self.running.entry(host.clone()).or_insert_with(|| {
-                let bar = ProgressBar::new_spinner().with_prefix(host.to_string());
-                let bar = self.all.insert_before(&self.total, bar);
-                bar.set_style(style("{spinner} {prefix} {wide_msg} {elapsed}"));
-                bar.enable_steady_tick(REDRAW);
-                bar
-            });
-            let count = running.progress.map(|it| format!(" {}/{}", it.done, it.expected));
-            bar.set_message(plain(&status.phrase()).into_owned() + &count.unwrap_or_default());
+            }
         }
-        let tally = view::tally(hosts);
-        self.total.set_length(u64::try_from(tally.expected).unwrap_or(u64::MAX));
-        self.total.set_position(u64::try_from(tally.finished).unwrap_or(u64::MAX));
-        self.total.set_message(standing(hosts));
     }
+    if let (Some((position, of)), Some(queued)) = (first, board.waiting.remove("queued")) {
+        let next = format!("queued, the first of them as {position} of {of}");
+        board.waiting.insert(next, queued);
+    }
+    board.ended = ended.into_iter().map(|((mood, name), n)| (mood, name.to_owned(), n)).collect();
+    board
 }
 
-impl Drop for Bars {
-    fn drop(&mut self) {
-        for bar in self.running.values() {
-            bar.finish_and_clear();
-        }
-        self.total.finish_and_clear();
+fn mood(outcome: &Outcome) -> Mood {
+    match outcome.standing() {
+        Standing::Pass => Mood::Good,
+        Standing::Fail => Mood::Bad,
+        Standing::Undecided | Standing::Cancelled => Mood::Unclear,
     }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the templates here are well formed")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::{Queue, tests::*};
+    use crate::{queue::Place, view::tests::*};
 
     #[test]
-    fn every_template_is_well_formed_and_bars_follow_the_hosts() {
-        let all = MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::hidden());
-        let total = all.add(ProgressBar::no_length());
-        total.set_style(style("{pos}/{len} {wide_msg}"));
-        let mut bars = Bars { all, total, running: BTreeMap::new() };
+    fn a_board_has_a_row_for_what_runs_and_counts_the_rest() {
         let proto::State::Running(running) = running() else { panic!("a running state") };
         let running = status("a", Some(1), Stand::Running { running, silent: None });
-        let queued = status("b", None, Stand::Queued(Queue::Served(None)));
-        let built = status("a", Some(1), Stand::Finished(Box::new(finished(built(false)))));
-        bars.show(&[running, queued.clone()]);
-        assert_eq!(bars.running.len(), 1);
-        bars.show(&[built.clone(), queued.clone()]);
-        assert_eq!((bars.running.len(), bars.total.position()), (0, 1));
-        assert_eq!(standing(&[built, queued]), "1 of 2 finished, 1 queued");
+        let queued = |name, position| {
+            let place = Place { position, of: 7 };
+            status(name, None, Stand::Queued(Queue::Served(Some(place))))
+        };
+        let built = status("d", Some(1), Stand::Finished(Box::new(finished(built(false)))));
+        let hosts = [running, queued("b", 5), queued("c", 3), built];
+
+        let board = board(&hosts, Timestamp(5));
+
+        let rows: Vec<&str> = board.running.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(rows, ["a"]);
+        let waiting: Vec<_> = board.waiting.into_iter().collect();
+        assert_eq!(waiting, [("queued, the first of them as 3 of 7".to_owned(), 2)]);
+        assert_eq!(board.ended, [(Mood::Good, "built".to_owned(), 1)]);
+        assert_eq!((board.expected, board.since), (4, Timestamp(5)));
+        assert_eq!(standing(&hosts), "1 of 4 finished, 1 running, 2 queued");
     }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod dead;
 pub(crate) mod events;
+pub(crate) mod folded;
 pub(crate) mod history;
 pub(crate) mod json;
 pub(crate) mod log;

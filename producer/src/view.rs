@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bus::{Entry, LaneState};
 use proto::{
-    AttemptEnd, Class, Finished, JobKey, Outcome, Presence, Record, Request, Running, State, Tally,
-    Timestamp, WorkerName,
+    AttemptEnd, Class, Epoch, Finished, JobKey, Outcome, Presence, Record, Request, Running, State,
+    Tally, Timestamp, WorkerName,
 };
 
 use crate::queue::{Around, Place};
@@ -20,7 +20,17 @@ pub(crate) struct HostStatus {
     pub(crate) class: Class,
     /// Claims so far that count; `None` before the first.
     pub(crate) attempt: Option<usize>,
+    /// The newest claim of its asking, whether it holds or not.
+    pub(crate) claim: Option<Claim>,
     pub(crate) stand: Stand,
+}
+
+/// A claim of a job by a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) epoch: Epoch,
+    /// By the worker's clock.
+    pub(crate) at: Timestamp,
 }
 
 /// Where a host stands.
@@ -90,7 +100,9 @@ impl HostStatus {
         let record = seen.record.value.as_ref().filter(of_request);
         let stand = stand(&class, &job, seen, record, look);
         let used = record.map_or(0, |record| record.attempts_used(record.incarnation));
-        Self { job, class, attempt: (used > 0).then_some(used), stand }
+        let claim = record.and_then(|record| record.attempts.last());
+        let claim = claim.map(|attempt| Claim { epoch: attempt.epoch, at: attempt.at });
+        Self { job, class, attempt: (used > 0).then_some(used), claim, stand }
     }
 
     /// How it ended, if it did.

@@ -6,6 +6,7 @@
 mod context;
 mod otlp;
 mod plain;
+pub mod screen;
 pub mod span;
 
 use std::io::IsTerminal as _;
@@ -43,7 +44,7 @@ pub struct Telemetry {
 /// the name of the service; `base` is the log's level without `-v` and `-q`; `verbosity` is how
 /// often `-v` was given, less how often `-q` was. A second call changes nothing.
 pub fn init(program: &'static str, base: LevelFilter, verbosity: i8, color: Color) -> Telemetry {
-    let layer = fmt::layer().compact().with_writer(std::io::stderr).with_target(verbosity > 0);
+    let layer = fmt::layer().compact().with_writer(|| screen::AboveRows).with_target(verbosity > 0);
     let layer = match color {
         Color::Always => layer.with_ansi(true),
         // Left alone, the layer looks at NO_COLOR itself.

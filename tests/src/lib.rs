@@ -23,6 +23,7 @@ pub mod repo;
 pub mod scratch;
 pub mod stranger;
 pub mod tap;
+pub mod terminal;
 pub mod updates;
 
 pub use collector::Collector;
@@ -42,4 +43,5 @@ pub use repo::Repo;
 pub use scratch::scratch;
 pub use stranger::Stranger;
 pub use tap::Tap;
+pub use terminal::Terminal;
 pub use updates::Updates;

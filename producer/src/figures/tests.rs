@@ -12,7 +12,13 @@ use crate::view::{
 };
 
 fn host(name: &str, stand: Stand) -> HostStatus {
-    HostStatus { job: job(name), class: class("x86_64-linux"), attempt: Some(1), stand }
+    HostStatus {
+        job: job(name),
+        class: class("x86_64-linux"),
+        attempt: Some(1),
+        claim: None,
+        stand,
+    }
 }
 
 fn ended(name: &str, outcome: Outcome) -> HostStatus {

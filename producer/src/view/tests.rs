@@ -115,7 +115,8 @@ pub(crate) fn presence(of: &str) -> Presence {
 }
 
 pub(crate) fn status(host: &str, attempt: Option<usize>, stand: Stand) -> HostStatus {
-    HostStatus { job: job(host), class: class("x86_64-linux"), attempt, stand }
+    let claim = attempt.map(|_| Claim { epoch: Epoch(1), at: Timestamp(1) });
+    HostStatus { job: job(host), class: class("x86_64-linux"), attempt, claim, stand }
 }
 
 #[track_caller]

@@ -43,6 +43,7 @@ mod infrastructure;
 mod interruptions;
 mod last_good;
 mod limits;
+mod live;
 mod locked_out;
 mod logs;
 mod many_jobs;
