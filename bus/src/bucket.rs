@@ -34,8 +34,8 @@ impl<T> Entry<T> {
 
 /// One bucket and the type of its records.
 pub struct Records<T> {
-    bus: Bus,
-    bucket: Bucket,
+    pub(crate) bus: Bus,
+    pub(crate) bucket: Bucket,
     of: PhantomData<fn() -> T>,
 }
 
@@ -210,7 +210,10 @@ pub(crate) fn encode(
     })
 }
 
-fn decode<T: DeserializeOwned>(subject: &str, message: &StreamMessage) -> Result<Entry<T>, Error> {
+pub(crate) fn decode<T: DeserializeOwned>(
+    subject: &str,
+    message: &StreamMessage,
+) -> Result<Entry<T>, Error> {
     let revision = message.sequence;
     let time = stored_at(message);
     // Delete and purge markers, and the marker that the server leaves when a key expires.

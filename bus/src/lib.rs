@@ -6,6 +6,7 @@
 
 mod api;
 mod bucket;
+mod changes;
 pub mod clock;
 mod connection;
 mod dead;
@@ -32,6 +33,7 @@ mod tls;
 mod unreadable;
 
 pub use bucket::{Entry, Records};
+pub use changes::Change;
 pub use connection::{ANSWER_WAIT, Bus, ConnectError, Endpoint, Link, URL_DEFAULT};
 pub use dead::StoredLetter;
 pub use delivery::Delivery;
