@@ -14,7 +14,7 @@ with_tools := source .tools/env;
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
-setup: ## install what is missing (nats-server, Nix, busybox, openssl, Prometheus, tmux)
+setup: ## install what is missing (nats-server, Nix, busybox, openssl, Prometheus, tmux, Chromium)
 	@scripts/setup
 
 demo: setup ## a pool on this machine: a revision that passes and one that fails

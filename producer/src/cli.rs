@@ -8,8 +8,8 @@ use options::{Broker, Manual, Voice};
 use settings::Span;
 
 use crate::command::{
-    cancel, dead, events, explain, history, keys, last_good, logs, pause, queue, retry, setup,
-    status, submit, watch, workers,
+    cancel, dashboard, dead, events, explain, history, keys, last_good, logs, pause, queue, retry,
+    setup, status, submit, watch, workers,
 };
 
 /// Below the program's help.
@@ -91,6 +91,8 @@ pub(crate) enum Command {
     Cancel(cancel::Args),
     /// Ask again for the hosts of a run that were not built, or for one job
     Retry(retry::Args),
+    /// Serve a page that shows the pool
+    Dashboard(dashboard::Args),
     /// Look after what will not be tried again by itself
     Dead(dead::Args),
     /// Hand out no more jobs of a class; what runs goes on

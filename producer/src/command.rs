@@ -1,6 +1,7 @@
 //! One file per command: its arguments and what it does with them.
 
 pub(crate) mod cancel;
+pub(crate) mod dashboard;
 pub(crate) mod dead;
 pub(crate) mod events;
 pub(crate) mod explain;

@@ -154,6 +154,14 @@ pub enum Error {
     /// A point in time that cannot be read.
     #[error("read --since: {0}")]
     Since(String),
+    /// Nobody can connect to the page.
+    #[error("listen on {listen}: {source}; choose another address with --listen")]
+    Listen {
+        /// Where.
+        listen: std::net::SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// stdout failed.
     #[error("write the output: {0}")]
     Output(#[from] io::Error),
@@ -190,6 +198,7 @@ impl Error {
             | Self::NotInRun { .. }
             | Self::NoAttempt { .. }
             | Self::PushUrl(_)
+            | Self::Listen { .. }
             | Self::Git(GitError::NoSuchRef { .. }) => ExitCode::Usage,
             Self::Connect(error) if error.is_usage() => ExitCode::Usage,
             // The rights of an identity are configuration; time does not mend them.

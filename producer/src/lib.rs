@@ -9,6 +9,7 @@ mod cli;
 mod command;
 mod config;
 mod context;
+mod dashboard;
 mod error;
 mod events;
 mod expected;
@@ -65,6 +66,7 @@ pub async fn run(cli: Cli, console: &mut Console) -> Result<ExitCode, Error> {
         Command::Events(args) => command::events::run(args, &mut context).await,
         Command::Cancel(args) => command::cancel::run(args, &mut context).await,
         Command::Retry(args) => command::retry::run(args, &mut context).await,
+        Command::Dashboard(args) => command::dashboard::run(args, &mut context).await,
         Command::Dead(args) => command::dead::run(args, &mut context).await,
         Command::Pause(args) => command::pause::pause(args, &mut context).await,
         Command::Resume(args) => command::pause::resume(args, &mut context).await,

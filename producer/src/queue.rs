@@ -14,7 +14,7 @@ use proto::{
 use crate::snapshot;
 
 /// What one look found around the jobs: the living workers, the queue, and its lanes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Around {
     pub(crate) workers: Vec<Presence>,
     /// All messages of the queue, those in workers' hands included.
@@ -52,6 +52,16 @@ impl Around {
         let mut around = Self { workers, queued, lanes, places: HashMap::new() };
         around.places = around.placed();
         around
+    }
+
+    /// All messages of the queue, those in workers' hands included.
+    pub(crate) fn queued(&self) -> &[JobSubject] {
+        &self.queued
+    }
+
+    /// The same queue, with workers of which more is known.
+    pub(crate) fn with(&self, workers: Vec<Presence>) -> Self {
+        Self::of(workers, self.queued.clone(), self.lanes.clone())
     }
 
     /// Where a job stands that waits to be taken.

@@ -111,7 +111,8 @@ pub(crate) async fn read(
     Ok(Some(Story::of(status, seen, &events)))
 }
 
-async fn events(bus: &Bus, job: &JobKey) -> Result<Vec<JobEvent>, bus::Error> {
+/// What was told of a job, oldest first, the newest [`EVENTS_KEPT`].
+pub(crate) async fn events(bus: &Bus, job: &JobKey) -> Result<Vec<JobEvent>, bus::Error> {
     let filter = subject::events_of_job(job);
     let (mut from, mut found) = (1, VecDeque::new());
     while let Some(event) = bus.next_event(&filter, from).await? {

@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
         };
         self.sequence = stored.sequence + 1;
         let wanted = stored.epoch >= from;
-        Ok(Some(if wanted { self.log.lines(&stored) } else { Vec::new() }))
+        Ok(Some(if wanted { self.log.lines(stored) } else { Vec::new() }))
     }
 
     /// The lines of the next chunks, as many as one look is good for.

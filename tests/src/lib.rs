@@ -5,11 +5,13 @@
 //! used alone. Everything lives in temporary folders of one test and ends with it, so tests run in
 //! parallel and leave no process behind. Calls block: what a test waits for is another process.
 
+pub mod browser;
 pub mod certificates;
 pub mod collector;
 pub mod disk;
 pub mod flake;
 pub mod forge;
+pub mod http;
 pub mod keys;
 pub mod nats;
 pub mod nix_daemon;
@@ -26,6 +28,7 @@ pub mod tap;
 pub mod terminal;
 pub mod updates;
 
+pub use browser::Browser;
 pub use collector::Collector;
 pub use disk::SmallDisk;
 pub use flake::Flake;

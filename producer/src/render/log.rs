@@ -22,13 +22,80 @@ pub(crate) enum Form {
     Json,
 }
 
-/// A log as it is being shown.
-#[derive(Debug)]
-pub(crate) struct LogText {
-    form: Form,
+/// Where in a log its reader is.
+#[derive(Debug, Default)]
+pub(crate) struct LogWalk {
     epoch: Option<Epoch>,
     next: u64,
     ended: bool,
+}
+
+/// One line of a log as it is shown. Its texts are foreign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// What a builder, Nix or the worker said.
+    Line(LogLine),
+    /// What is known to be missing, or begins here.
+    Mark(String),
+}
+
+impl LogWalk {
+    /// Begins in the middle of an attempt: what is before chunk `next` is left out on purpose.
+    pub(crate) fn at(epoch: Epoch, next: u64) -> Self {
+        Self { epoch: Some(epoch), next, ended: false }
+    }
+
+    /// The newest attempt that was read, and whether its last chunk was.
+    pub(crate) fn shown(&self) -> Option<(Epoch, bool)> {
+        Some((self.epoch?, self.ended))
+    }
+
+    /// The number of the chunk that is expected next.
+    pub(crate) fn next_chunk(&self) -> u64 {
+        self.next
+    }
+
+    /// The lines of one more chunk.
+    pub(crate) fn pieces(&mut self, stored: StoredChunk) -> Vec<Piece> {
+        let StoredChunk { epoch, chunk, .. } = stored;
+        let mut pieces = Vec::new();
+        if self.epoch != Some(epoch) {
+            // A frozen worker that wakes up may still flush the log of an attempt that is over.
+            if self.epoch.is_some_and(|shown| shown > epoch) {
+                return pieces;
+            }
+            if self.epoch.is_some() {
+                pieces.push(Piece::Mark(format!("the next attempt begins (epoch {epoch})")));
+            }
+            *self = Self::at(epoch, 0);
+        }
+        if chunk.seq < self.next {
+            return pieces;
+        }
+        if chunk.seq > self.next {
+            let lost = chunk.seq - self.next;
+            pieces.push(Piece::Mark(format!("{lost} parts of the log are not kept")));
+        }
+        if chunk.dropped > 0 {
+            pieces.push(Piece::Mark(format!("{} lines dropped", chunk.dropped)));
+        }
+        pieces.extend(chunk.lines.into_iter().map(Piece::Line));
+        self.next = chunk.seq.saturating_add(1);
+        self.ended = chunk.end;
+        pieces
+    }
+}
+
+/// What stands in the place of a chunk that nobody can read.
+pub(crate) fn unreadable() -> Piece {
+    Piece::Mark("a part of the log cannot be read".into())
+}
+
+/// A log as it is being printed.
+#[derive(Debug)]
+pub(crate) struct LogText {
+    form: Form,
+    walk: LogWalk,
 }
 
 #[derive(Serialize)]
@@ -39,52 +106,40 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    missing: Option<String>,
+    missing: Option<&'a str>,
 }
 
 impl LogText {
     pub(crate) fn new(form: Form) -> Self {
-        Self { form, epoch: None, next: 0, ended: false }
+        Self { form, walk: LogWalk::default() }
     }
 
     /// The newest attempt that was shown, and whether its last chunk was.
     pub(crate) fn shown(&self) -> Option<(Epoch, bool)> {
-        Some((self.epoch?, self.ended))
+        self.walk.shown()
     }
 
     /// The lines of one more chunk, each with its newline.
-    pub(crate) fn lines(&mut self, stored: &StoredChunk) -> Vec<String> {
-        let StoredChunk { epoch, chunk, .. } = stored;
-        let mut lines = Vec::new();
-        if self.epoch != Some(*epoch) {
-            // A frozen worker that wakes up may still flush the log of an attempt that is over.
-            if self.epoch.is_some_and(|shown| shown > *epoch) {
-                return lines;
-            }
-            if self.epoch.is_some() {
-                lines.push(self.mark(*epoch, format!("the next attempt begins (epoch {epoch})")));
-            }
-            *self = Self { epoch: Some(*epoch), ..Self::new(self.form) };
-        }
-        if chunk.seq < self.next {
-            return lines;
-        }
-        if chunk.seq > self.next {
-            let lost = chunk.seq - self.next;
-            lines.push(self.mark(*epoch, format!("{lost} parts of the log are not kept")));
-        }
-        if chunk.dropped > 0 {
-            lines.push(self.mark(*epoch, format!("{} lines dropped", chunk.dropped)));
-        }
-        lines.extend(chunk.lines.iter().map(|line| self.line(*epoch, line)));
-        self.next = chunk.seq.saturating_add(1);
-        self.ended = chunk.end;
-        lines
+    pub(crate) fn lines(&mut self, stored: StoredChunk) -> Vec<String> {
+        let epoch = stored.epoch;
+        let pieces = self.walk.pieces(stored);
+        pieces.iter().map(|piece| self.piece(epoch, piece)).collect()
     }
 
     /// The mark of a chunk that nobody can read.
     pub(crate) fn unreadable(&self) -> String {
-        self.mark(self.epoch.unwrap_or_default(), "a part of the log cannot be read".into())
+        let epoch = self.shown().map(|(epoch, _)| epoch);
+        self.piece(epoch.unwrap_or_default(), &unreadable())
+    }
+
+    fn piece(&self, epoch: Epoch, piece: &Piece) -> String {
+        match piece {
+            Piece::Line(line) => self.line(epoch, line),
+            Piece::Mark(what) if self.form == Form::Json => {
+                super::json::line(&Line { epoch, drv: None, text: None, missing: Some(what) })
+            }
+            Piece::Mark(what) => format!("[… {what} …]\n"),
+        }
     }
 
     fn line(&self, epoch: Epoch, line: &LogLine) -> String {
@@ -96,15 +151,6 @@ impl LogText {
             Form::Json => {
                 let (drv, text) = (line.drv.as_deref(), Some(line.text.as_str()));
                 super::json::line(&Line { epoch, drv, text, missing: None })
-            }
-        }
-    }
-
-    fn mark(&self, epoch: Epoch, what: String) -> String {
-        match self.form {
-            Form::Plain | Form::Raw => format!("[… {what} …]\n"),
-            Form::Json => {
-                super::json::line(&Line { epoch, drv: None, text: None, missing: Some(what) })
             }
         }
     }
@@ -127,7 +173,7 @@ mod tests {
     #[track_caller]
     fn check(form: Form, chunks: &[StoredChunk], expected: &[&str]) {
         let mut log = LogText::new(form);
-        let lines: Vec<_> = chunks.iter().flat_map(|chunk| log.lines(chunk)).collect();
+        let lines: Vec<_> = chunks.iter().flat_map(|chunk| log.lines(chunk.clone())).collect();
         assert_eq!(lines, expected);
     }
 

@@ -123,7 +123,8 @@ fn present(it: &PresentJob, page: &Page) -> String {
     format!("{host} of {repo} at {rev}: {}{progress}{since}", phase.name())
 }
 
-fn room(room: &Room) -> Vec<String> {
+/// What is left of its computer, a line for each kind.
+pub(crate) fn room(room: &Room) -> Vec<String> {
     let gib = |bytes: u64| format!("{}.{} GiB", bytes >> 30, ((bytes % (1 << 30)) * 10) >> 30);
     let place = |it: &PlaceRoom| {
         let inodes = it.inodes_free.map(|free| format!(", {free} inodes free")).unwrap_or_default();

@@ -12,6 +12,7 @@ mod classes;
 mod cluster;
 mod craft;
 mod daemon;
+mod dashboard;
 mod dead_letters;
 mod denials;
 mod doctor;

@@ -1,0 +1,195 @@
+// Keeps an open page up to date. The server sends no markup here: a hint makes the page fetch itself
+// again, and the lines of a log become text nodes. Without this script every page still works.
+"use strict";
+
+const root = document.documentElement;
+const link = document.getElementById("link");
+const RETRY_MS = 2000;
+// A browser lets one site have few connections: a tab that nobody sees gives its own back.
+let source = null;
+let retry = 0;
+let busy = false;
+let again = false;
+// The server's clock against ours.
+let ahead = Number(root.dataset.now) - Date.now();
+
+function say(text) {
+  if (link && link.textContent !== text) link.textContent = text;
+}
+
+// Takes over what differs, and leaves alone what a person is at.
+function take(fresh) {
+  for (const old of document.querySelectorAll("[data-live]")) {
+    const now = fresh.getElementById(old.id);
+    if (!now) { old.replaceChildren(); continue; }
+    if (old.innerHTML === now.innerHTML) continue;
+    const scrolls = [...old.querySelectorAll(".scroll, .log")].map((it) => [it.scrollLeft, it.scrollTop]);
+    const at = old.contains(document.activeElement) ? document.activeElement : null;
+    const place = at && (at.id ? "#" + CSS.escape(at.id)
+      : at.getAttribute("href") ? '[href="' + CSS.escape(at.getAttribute("href")) + '"]'
+      : at.getAttribute("aria-label") ? '[aria-label="' + CSS.escape(at.getAttribute("aria-label")) + '"]' : null);
+    old.replaceChildren(...document.importNode(now, true).childNodes);
+    [...old.querySelectorAll(".scroll, .log")].forEach((it, n) => {
+      if (scrolls[n]) [it.scrollLeft, it.scrollTop] = scrolls[n];
+    });
+    if (place) old.querySelector(place)?.focus({ preventScroll: true });
+  }
+  // Parts that are new, such as a repository that was never built before.
+  const main = document.getElementById("main");
+  let before = null;
+  for (const now of fresh.getElementById("main").children) {
+    const known = now.id ? document.getElementById(now.id) : null;
+    if (known) before = known;
+    else if (now.id && now.hasAttribute("data-live")) {
+      const added = document.importNode(now, true);
+      before ? before.after(added) : main.prepend(added);
+      before = added;
+    }
+  }
+  takeStatus(fresh);
+  takeLog(fresh.getElementById("log"));
+  root.dataset.version = fresh.documentElement.dataset.version;
+  ahead = Number(fresh.documentElement.dataset.now) - Date.now();
+}
+
+function takeStatus(fresh) {
+  const status = fresh.getElementById("status").textContent;
+  const shown = document.getElementById("status");
+  // Only what is new is read aloud.
+  if (shown.textContent !== status) shown.textContent = status;
+}
+
+// What is shown stays when the broker cannot be asked for this page; how it stands is known without.
+async function takeNotices() {
+  const answer = await fetch("/gates", { cache: "no-store" });
+  if (!answer.ok) return;
+  const fresh = parse(await answer.text());
+  takeStatus(fresh);
+  document.getElementById("notices").replaceChildren(
+    ...document.importNode(fresh.getElementById("notices"), true).childNodes);
+}
+
+function parse(text) {
+  return new DOMParser().parseFromString(text, "text/html");
+}
+
+// Another attempt has another log. The one that is shown grows by itself.
+function takeLog(now) {
+  const old = document.getElementById("log");
+  const asked = new URLSearchParams(location.search);
+  if (!now || !old || asked.has("find") || asked.has("attempt")) return;
+  if (old.dataset.epoch === now.dataset.epoch) return;
+  old.replaceWith(document.importNode(now, true));
+  showFollow();
+  connect();
+}
+
+async function refresh() {
+  if (busy) { again = true; return; }
+  busy = true;
+  try {
+    const answer = await fetch(location.pathname + location.search, { cache: "no-store" });
+    if (answer.ok) take(parse(await answer.text()));
+    else await takeNotices();
+  } catch {
+    // The live connection notices the same, and says so.
+  }
+  busy = false;
+  if (again) { again = false; refresh(); }
+}
+
+const LINES_KEPT = 5000;
+
+function addLines(lines) {
+  const log = document.getElementById("lines");
+  if (!log) return;
+  const more = document.createDocumentFragment();
+  for (const line of lines) {
+    const row = document.createElement("div");
+    if (line.mark) {
+      row.className = "mark";
+      row.textContent = "[… " + line.text + " …]";
+    } else {
+      if (line.drv) {
+        const drv = document.createElement("span");
+        drv.className = "drv";
+        drv.textContent = line.drv + "> ";
+        row.append(drv);
+      }
+      row.append(line.text);
+    }
+    more.append(row);
+  }
+  log.append(more);
+  while (log.childElementCount > LINES_KEPT) log.firstElementChild.remove();
+  log.parentElement.querySelector(".quiet")?.remove();
+  toEnd();
+}
+
+function toEnd() {
+  const log = document.getElementById("lines");
+  if (log && document.getElementById("follow")?.checked) log.scrollTop = log.scrollHeight;
+}
+
+function showFollow() {
+  const follow = document.querySelector("#log .follow");
+  if (follow) follow.hidden = false;
+  toEnd();
+}
+
+function address() {
+  const asked = new URLSearchParams({ shown: root.dataset.version });
+  const log = document.getElementById("log");
+  if (log && log.dataset.job) {
+    asked.set("job", log.dataset.job);
+    asked.set("epoch", log.dataset.epoch);
+    asked.set("from", log.dataset.from);
+  }
+  return "/live?" + asked;
+}
+
+function disconnect() {
+  clearTimeout(retry);
+  source?.close();
+  source = null;
+}
+
+function connect() {
+  disconnect();
+  if (document.hidden || !root.dataset.version) return;
+  const mine = new EventSource(address());
+  source = mine;
+  mine.addEventListener("open", () => say(""));
+  mine.addEventListener("changed", refresh);
+  mine.addEventListener("log", (event) => {
+    // Where to go on if another connection is needed.
+    const log = document.getElementById("log");
+    if (log) log.dataset.from = event.lastEventId;
+    addLines(JSON.parse(event.data));
+  });
+  mine.addEventListener("error", () => {
+    say("This page has lost its server. It tries again.");
+    // A browser gives up by itself on some errors; we do not.
+    disconnect();
+    retry = setTimeout(connect, RETRY_MS);
+  });
+}
+
+function clock(seconds) {
+  const two = (n) => String(n).padStart(2, "0");
+  const h = Math.floor(seconds / 3600);
+  const m = Math.floor(seconds / 60) % 60;
+  return (h ? h + ":" + two(m) : m) + ":" + two(seconds % 60);
+}
+
+function tick() {
+  for (const it of document.querySelectorAll(".elapsed")) {
+    const past = Math.max(0, Math.floor((Date.now() + ahead - Number(it.dataset.since)) / 1000));
+    it.textContent = clock(past);
+  }
+}
+
+setInterval(tick, 1000);
+document.addEventListener("visibilitychange", connect);
+showFollow();
+connect();

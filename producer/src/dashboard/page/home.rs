@@ -1,0 +1,65 @@
+//! The first page: what runs, and each repository's hosts against its newest commits.
+
+use axum::response::Response;
+use maud::{Markup, html};
+use proto::{Host, Repo};
+
+use super::{Look, Place, counted, gates, matrix, pool, section};
+use crate::dashboard::{
+    model::{COLUMNS_KEPT, Column},
+    shared::Shared,
+};
+
+/// Hosts of one repository here; with more of them only those that need a look are.
+const HOSTS_SHOWN: usize = 60;
+
+pub(crate) fn page(shared: &Shared) -> Response {
+    super::page(shared, Place::Hosts, "Hosts", |look| {
+        let repos = look.model.repos();
+        html! {
+            h1 class="vh" { "Hosts and builds" }
+            (section("running", "Running", &pool::running(look)))
+            @if repos.is_empty() { (nothing(look)) }
+            @for repo in repos { (hosts(look, repo)) }
+            (section("gates", "Newest gate runs", &gates::newest(look)))
+        }
+    })
+}
+
+fn nothing(look: &Look<'_>) -> Markup {
+    html! {
+        section id="empty" data-live {
+            @if look.model.reading.done {
+                h2 { "No builds yet" }
+                p {
+                    "Nobody has asked for a build. "
+                    code { "producer submit --repo R --ref master --all" } " does."
+                }
+            }
+        }
+    }
+}
+
+fn hosts(look: &Look<'_>, repo: &Repo) -> Markup {
+    let columns: Vec<&Column> = look.model.columns_of(repo).take(COLUMNS_KEPT).collect();
+    let all: Vec<&Host> = matrix::hosts(&columns).into_iter().collect();
+    let many = all.len() > HOSTS_SHOWN;
+    let shown: Vec<&Host> = match many {
+        false => all.clone(),
+        true => {
+            let needs = all.iter().filter(|host| matrix::needs_a_look(look, &columns, host));
+            needs.take(HOSTS_SHOWN).copied().collect()
+        }
+    };
+    let content = html! {
+        @if many {
+            p {
+                (counted(shown.len(), "host")) " of " (all.len()) " that need a look. "
+                a href={ "/repo/" (repo) } { "All hosts of " (repo) }
+            }
+        }
+        @if !shown.is_empty() { (matrix::table(look, repo, &columns, &shown)) }
+        (matrix::legend())
+    };
+    section(&format!("repo-{repo}"), repo.as_str(), &content)
+}

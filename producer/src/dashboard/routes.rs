@@ -1,0 +1,288 @@
+//! Which page is where. Every address is made and read here.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, Query, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware,
+    response::{IntoResponse, Response, Sse, sse::KeepAlive},
+    routing::get,
+};
+use bus::Bus;
+use futures_util::stream;
+use proto::{Epoch, Host, JobKey, Repo, Revision, TokenError};
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    guard::{Names, guard},
+    job::{self, Asked},
+    live::{Live, Log},
+    page,
+    shared::Shared,
+};
+use crate::{
+    history,
+    render::log::{Form, LogText},
+};
+
+/// Pages that are open and live at once. Others work, and do not move.
+const LIVE_MAX: usize = 100;
+
+/// What every page is made of. No right to write is among it: the connection is only read from.
+#[derive(Clone)]
+pub(crate) struct Site {
+    pub(crate) bus: Bus,
+    pub(crate) shared: Shared,
+    live: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+impl Site {
+    pub(crate) fn new(bus: Bus, shared: Shared, stop: CancellationToken) -> Self {
+        Self { bus, shared, live: Arc::new(Semaphore::new(LIVE_MAX)), stop }
+    }
+}
+
+/// All pages.
+pub(crate) fn router(site: Site, names: Names) -> Router {
+    let asset = |kind, text: &'static str| get(async move || asset(kind, text));
+    Router::new()
+        .route("/", get(home))
+        .route("/repo/{repo}", get(repo))
+        .route("/commit/{repo}/{revision}", get(commit))
+        .route("/host/{repo}/{host}", get(host))
+        .route("/job/{repo}/{revision}/{host}", get(job_page))
+        .route("/job/{repo}/{revision}/{host}/log.txt", get(whole_log))
+        .route("/pool", get(pool))
+        .route("/gates", get(gates))
+        .route("/gate/{key}", get(gate))
+        .route("/live", get(live))
+        .route("/page.css", asset("text/css; charset=utf-8", include_str!("assets/page.css")))
+        .route("/page.js", asset("text/javascript; charset=utf-8", include_str!("assets/page.js")))
+        .route("/icon.svg", asset("image/svg+xml", include_str!("assets/icon.svg")))
+        .fallback(async || page::problem(StatusCode::NOT_FOUND, "There is no such page."))
+        .with_state(site)
+        .layer(middleware::from_fn_with_state(names, guard))
+}
+
+/// Why a page is not shown, for a person.
+pub(crate) enum Trouble {
+    /// There is none of that name.
+    Missing(String),
+    /// The broker.
+    Bus(bus::Error),
+}
+
+impl From<bus::Error> for Trouble {
+    fn from(error: bus::Error) -> Self {
+        Self::Bus(error)
+    }
+}
+
+impl From<TokenError> for Trouble {
+    fn from(error: TokenError) -> Self {
+        Self::Missing(format!("That cannot be: {error}."))
+    }
+}
+
+impl IntoResponse for Trouble {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Missing(text) => page::problem(StatusCode::NOT_FOUND, &text),
+            Self::Bus(error) if error.transient() => {
+                let text = "The broker does not answer. The page comes back by itself.";
+                page::problem(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
+            Self::Bus(error) => {
+                tracing::warn!("{error}");
+                page::problem(StatusCode::BAD_GATEWAY, &format!("The broker: {error}."))
+            }
+        }
+    }
+}
+
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    let kind = HeaderValue::from_static(kind);
+    // Asked for again after an upgrade, and not with every page.
+    let cache = HeaderValue::from_static("max-age=60");
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, cache)], text).into_response()
+}
+
+async fn home(State(site): State<Site>) -> Response {
+    page::home::page(&site.shared)
+}
+
+/// What the page of a repository may be asked for.
+#[derive(Debug, Default, Deserialize)]
+struct RepoQuery {
+    /// Only hosts whose name holds this.
+    #[serde(default)]
+    host: String,
+    /// The first host to show.
+    #[serde(default)]
+    from: usize,
+}
+
+async fn repo(
+    State(site): State<Site>,
+    Path(repo): Path<String>,
+    Query(query): Query<RepoQuery>,
+) -> Result<Response, Trouble> {
+    let repo: Repo = repo.parse()?;
+    page::repo::page(&site.shared, &repo, &query.host, query.from)
+        .ok_or_else(|| Trouble::Missing(format!("Nobody asked for a build of {repo} lately.")))
+}
+
+async fn commit(
+    State(site): State<Site>,
+    Path((repo, revision)): Path<(String, String)>,
+) -> Result<Response, Trouble> {
+    let (repo, revision): (Repo, Revision) = (repo.parse()?, revision.parse()?);
+    let missing = || {
+        Trouble::Missing(format!(
+            "{revision} is not among the newest commits of {repo}. \
+             `producer status --repo {repo} --rev {revision}` knows more."
+        ))
+    };
+    page::commit::page(&site.shared, &repo, &revision).ok_or_else(missing)
+}
+
+async fn host(
+    State(site): State<Site>,
+    Path((repo, host)): Path<(String, String)>,
+) -> Result<Response, Trouble> {
+    let (repo, host): (Repo, Host) = (repo.parse()?, host.parse()?);
+    let history = history::read(&site.bus, &repo, &host).await?;
+    if history.past.is_empty() {
+        return Err(Trouble::Missing(format!("Nothing was ever built of {host} of {repo}.")));
+    }
+    Ok(page::history::page(&site.shared, &history))
+}
+
+type JobPath = Path<(String, String, String)>;
+
+fn job_of(Path((repo, revision, host)): JobPath) -> Result<JobKey, TokenError> {
+    Ok(JobKey { repo: repo.parse()?, revision: revision.parse()?, host: host.parse()? })
+}
+
+/// What a job's page may be asked for.
+#[derive(Debug, Default, Deserialize)]
+struct JobQuery {
+    /// The epoch whose log is shown; the newest one without it.
+    attempt: Option<u64>,
+    /// Only lines that hold this.
+    #[serde(default)]
+    find: String,
+}
+
+async fn job_page(
+    State(site): State<Site>,
+    path: JobPath,
+    Query(query): Query<JobQuery>,
+) -> Result<Response, Trouble> {
+    let asked = Asked {
+        job: job_of(path)?,
+        attempt: query.attempt.map(Epoch),
+        find: query.find.trim().to_owned(),
+    };
+    let found = job::read(&site, &asked).await?;
+    Ok(page::job::page(&site.shared, &asked, &found))
+}
+
+async fn whole_log(
+    State(site): State<Site>,
+    path: JobPath,
+    Query(query): Query<JobQuery>,
+) -> Result<Response, Trouble> {
+    let job = job_of(path)?;
+    let kept = site.bus.log_epochs(&job).await?;
+    let epoch = query.attempt.map(Epoch).or(kept.last().copied());
+    let epoch = epoch.filter(|epoch| kept.contains(epoch));
+    let epoch = epoch.ok_or_else(|| Trouble::Missing(format!("No such log of {job} is kept.")))?;
+    // Read as the client takes it, so that it needs no memory here.
+    let text = LogText::new(Form::Plain);
+    let parts = stream::unfold((site.bus, job, text, 0), move |(bus, job, mut text, place)| {
+        async move {
+            let (lines, next) = match bus.next_log(&job, Some(epoch), place).await {
+                Ok(None) => return None,
+                Ok(Some(stored)) => {
+                    let next = stored.sequence + 1;
+                    (text.lines(stored).concat(), next)
+                }
+                Err(bus::Error::Undecodable { revision, .. }) => (text.unreadable(), revision + 1),
+                // The client sees that it did not end well.
+                Err(error) => return Some((Err(error), (bus, job, text, u64::MAX))),
+            };
+            Some((Ok(lines), (bus, job, text, next)))
+        }
+    });
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(parts)).into_response())
+}
+
+async fn pool(State(site): State<Site>) -> Response {
+    page::pool::page(&site.shared)
+}
+
+async fn gates(State(site): State<Site>) -> Response {
+    page::gates::page(&site.shared)
+}
+
+async fn gate(State(site): State<Site>, Path(key): Path<String>) -> Result<Response, Trouble> {
+    let missing = || Trouble::Missing("There is no such gate run among the newest ones.".into());
+    // Only keys that were found in the bucket are asked for.
+    let known = site.shared.read(|model| model.gates().any(|line| line.key == key));
+    let known = known.then_some(key).ok_or_else(missing)?;
+    let run = site.bus.gate_runs().get(&known).await?.value.ok_or_else(missing)?;
+    Ok(page::gates::run(&site.shared, &known, &run))
+}
+
+/// What an open page wants to hear of.
+#[derive(Debug, Deserialize)]
+struct LiveQuery {
+    /// The version that it shows.
+    shown: u64,
+    /// The log that it shows, and from where on.
+    job: Option<String>,
+    #[serde(default)]
+    epoch: u64,
+    #[serde(default)]
+    from: String,
+}
+
+async fn live(
+    State(site): State<Site>,
+    headers: HeaderMap,
+    Query(query): Query<LiveQuery>,
+) -> Result<Response, Trouble> {
+    let Ok(place) = Arc::clone(&site.live).try_acquire_owned() else {
+        let text = "Too many pages are open. This one does not move by itself.";
+        return Ok(page::problem(StatusCode::SERVICE_UNAVAILABLE, text));
+    };
+    // A page that connects again says what it had last.
+    let had = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let from = log_place(had.unwrap_or(&query.from));
+    let log = match &query.job {
+        Some(job) => {
+            let job: JobKey = job.parse()?;
+            Some(Log::follow(&site.bus, job, Epoch(query.epoch), from).await?)
+        }
+        None => None,
+    };
+    let live = Live::new(&site.shared, query.shown, log, place, site.stop.clone());
+    Ok(Sse::new(live.events()).keep_alive(KeepAlive::default()).into_response())
+}
+
+/// `<place in the stream>.<number of the next chunk>`; whatever else is the beginning.
+fn log_place(text: &str) -> (u64, u64) {
+    let read = || {
+        let (place, chunk) = text.split_once('.')?;
+        Some((place.parse().ok()?, chunk.parse().ok()?))
+    };
+    read().unwrap_or_default()
+}

@@ -1,0 +1,283 @@
+//! The page as a program asks for it: what is refused, what every answer carries, and what foreign
+//! text becomes.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
+
+use serde_json::json;
+use tests::{Flake, KeyedPool, Pool, Spawned, eventually, flake::LAST_WORDS, http};
+
+use super::Page;
+use crate::DEADLINE;
+
+const NOWHERE: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// Every answer has them, whatever it is about.
+#[track_caller]
+fn guarded(answer: &http::Answer, what: &str) {
+    let policy = answer.header("content-security-policy");
+    for part in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"] {
+        assert!(policy.contains(part), "{what}: {policy:?}");
+    }
+    assert!(!policy.contains("unsafe"), "{what}: {policy:?}");
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("x-frame-options", "DENY"),
+        ("cross-origin-resource-policy", "same-origin"),
+    ] {
+        assert_eq!(answer.header(name), value, "{what}");
+    }
+    // No script, style or handler stands in a page: the policy would stop them.
+    for inline in ["<style", " style=", "<script>", " onclick=", "javascript:"] {
+        assert!(!answer.body.contains(inline), "{what} holds {inline}: {}", answer.body);
+    }
+}
+
+#[test]
+fn only_get_and_head_are_answered_and_every_answer_is_guarded() {
+    let pool = Pool::start();
+    let page = Page::of(&pool);
+    let host = format!("Host: {}\r\n", page.address);
+    for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"] {
+        for path in ["/", "/live?shown=0", "/page.js", "/nothing"] {
+            let answer = http::send(page.address, method, path, &host, "");
+            assert_eq!(
+                (answer.status, answer.header("allow")),
+                (405, "GET, HEAD"),
+                "{method} {path}"
+            );
+            guarded(&answer, method);
+        }
+    }
+    let head = http::send(page.address, "HEAD", "/", &host, "");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert_ne!(head.header("content-length"), "0");
+    for path in
+        ["/", "/pool", "/gates", "/page.css", "/page.js", "/icon.svg", "/nothing", "/repo/x"]
+    {
+        let answer = page.get(path);
+        assert_eq!(
+            answer.status,
+            if path == "/nothing" || path == "/repo/x" { 404 } else { 200 },
+            "{path}"
+        );
+        guarded(&answer, path);
+    }
+    let empty = page.get("/");
+    assert!(empty.body.contains("producer submit --repo R --ref master --all"), "{}", empty.body);
+}
+
+#[test]
+fn only_our_own_names_are_answered() {
+    let pool = Pool::start();
+    let args = ["dashboard", "--listen", "127.0.0.1:0", "--name", "builds.example.org"];
+    let page = Page::started(pool.spawn_producer("page", &args));
+    let status = |headers: &str| {
+        let answer = http::send(page.address, "GET", "/", headers, "");
+        guarded(&answer, headers);
+        answer.status
+    };
+    assert_eq!(status(&format!("Host: {}\r\n", page.address)), 200);
+    assert_eq!(status("Host: localhost:1\r\n"), 200);
+    assert_eq!(status("Host: builds.example.org\r\n"), 200);
+    for stranger in ["evil.example", "127.0.0.1.evil.example", "builds.example.org.evil.example:80"]
+    {
+        assert_eq!(status(&format!("Host: {stranger}\r\n")), 421, "{stranger}");
+    }
+}
+
+#[test]
+fn what_is_not_there_says_so_and_what_could_help() {
+    let pool = Pool::start();
+    let page = Page::of(&pool);
+    let unknown = page.get(&format!("/job/homelab/{NOWHERE}/web"));
+    assert_eq!(unknown.status, 404);
+    let help = format!("producer submit web --repo homelab --rev {NOWHERE}");
+    assert!(unknown.body.contains(&help), "{}", unknown.body);
+
+    let long = "x".repeat(5_000);
+    for path in [
+        "/job/homelab/abc/web".to_owned(),
+        format!("/job/homelab/{NOWHERE}/..%2F..%2Fetc"),
+        format!("/job/homelab/{NOWHERE}/%3Cscript%3Ealert(1)%3C%2Fscript%3E"),
+        format!("/job/homelab/{NOWHERE}/web%0d%0aX-Bad:%201"),
+        format!("/job/homelab/{NOWHERE}/{long}"),
+        format!("/job/*/{NOWHERE}/%3E"),
+        "/host/homelab/%E2%80%AEgpj".to_owned(),
+        "/host/homelab/web".to_owned(),
+        "/repo/%00".to_owned(),
+        format!("/commit/homelab/{NOWHERE}"),
+        "/gate/run.homelab.master.x".to_owned(),
+        "/gate/%3E".to_owned(),
+    ] {
+        let answer = page.get(&path);
+        assert_eq!(answer.status, 404, "{path}: {}", answer.body);
+        assert!(answer.header("x-bad").is_empty());
+        let foreign = ["<script>", "alert(1)</", "\u{202e}", "\0"];
+        assert!(!foreign.iter().any(|it| answer.body.contains(it)), "{}", answer.body);
+    }
+    for path in ["/repo/x?from=-1", "/live", "/live?shown=x", "/job/%FF/x/y", "/live?shown=0&job=x"]
+    {
+        let answer = page.get(path);
+        assert!((400..500).contains(&answer.status), "{path}: {}", answer.status);
+        guarded(&answer, path);
+    }
+}
+
+#[test]
+fn foreign_text_in_records_is_shown_and_does_nothing() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1));
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    let evil = "</td><script>alert(1)</script>\u{202e}\u{1b}[31m\"'&";
+    let worker = json!({
+        "v": 1, "worker": "w9", "instance": "01900000-0000-7000-8000-000000000001",
+        "classes": ["x86_64-linux"], "slots": 1, "jobs": [], "paused": evil, "version": evil,
+        "labels": { evil: evil }, "since": 1,
+    });
+    pool.publish("$KV.nbp-workers.w9", worker.to_string().as_bytes());
+    let run = "01900000-0000-7000-8000-00000000000a";
+    let run_record = json!({
+        "v": 1, "run": run, "by": "local", "at": 4_000_000_000_000_u64, "repo": "homelab",
+        "revision": NOWHERE, "ref": evil, "hosts": { "h01": "x86_64-linux" }, "priority": "normal",
+    });
+    pool.publish(&format!("$KV.nbp-runs.local.{run}"), run_record.to_string().as_bytes());
+    // What nobody can read hides nothing else.
+    pool.publish(&format!("$KV.nbp-results.homelab.{NOWHERE}.h01"), b"\xff no record");
+    pool.publish("$KV.nbp-runs.local.nonsense", b"{}");
+    pool.publish("$KV.nbp-gates.run.homelab.master.nonsense", b"[]");
+    let page = Page::of(&pool);
+    let shown = "&lt;/td&gt;&lt;script&gt;alert(1)&lt;/script&gt;&quot;'&amp;";
+    for path in ["/", "/pool"] {
+        let answer = eventually("the forged records on the page", DEADLINE, || {
+            Some(page.get(path)).filter(|answer| answer.body.contains(shown))
+        });
+        let foreign = ["<script>", "\u{202e}", "\u{1b}"];
+        assert!(!foreign.iter().any(|it| answer.body.contains(it)), "{}", answer.body);
+        assert!(answer.body.contains("h01"), "{}", answer.body);
+    }
+}
+
+#[test]
+fn the_whole_log_is_plain_text_and_each_attempt_has_its_own() {
+    let pool = Pool::start();
+    let _worker = pool.worker("w1");
+    let rev = pool.commit("master", &Flake::hosts(1).failing("h01"));
+    for _ in 0..2 {
+        pool.submit(&["h01", "--rev", &rev, "--wait", "--force"]).expect_code(1);
+    }
+    let page = Page::of(&pool);
+    let log = format!("/job/homelab/{rev}/h01/log.txt");
+    for attempt in ["", "?attempt=1", "?attempt=2"] {
+        let answer = eventually("the last words", DEADLINE, || {
+            Some(page.get(&format!("{log}{attempt}"))).filter(|it| it.body.contains(LAST_WORDS))
+        });
+        assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
+        assert_eq!(answer.body.matches(LAST_WORDS).count(), 1, "{}", answer.body);
+    }
+    assert_eq!(page.get(&format!("{log}?attempt=3")).status, 404);
+    let job = page.get(&format!("/job/homelab/{rev}/h01"));
+    for attempt in ["?attempt=1#log", "?attempt=2#log"] {
+        assert!(job.body.contains(attempt), "{}", job.body);
+    }
+}
+
+/// Events of a live page, until one of them fits.
+#[track_caller]
+fn heard(page: &Page, path: &str, headers: &str, until: impl Fn(&str) -> bool) -> String {
+    let mut stream = TcpStream::connect(page.address).expect("a connection");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a socket option");
+    let host = page.address;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n").expect("a request");
+    let mut heard = String::new();
+    let mut more = [0; 4096];
+    while !until(&heard) {
+        let read = stream.read(&mut more).unwrap_or_else(|error| panic!("{error} after {heard}"));
+        assert_ne!(read, 0, "the page ended it after {heard}");
+        heard.push_str(&String::from_utf8_lossy(&more[..read]));
+    }
+    heard
+}
+
+#[test]
+fn a_live_log_goes_on_where_the_client_was() {
+    let pool = Pool::start();
+    let _worker = pool.worker("w1");
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    let page = Page::of(&pool);
+    let path = format!("/live?shown=0&job=homelab.{rev}.h01&epoch=1");
+    let first = "building nixos-system-h01";
+    let begun =
+        heard(&page, &path, "", |heard| heard.contains(first) && heard.ends_with("\n\n\r\n"));
+    assert!(begun.contains("event: changed"), "the version that is shown is none: {begun}");
+    let id = begun.lines().filter_map(|line| line.strip_prefix("id: ")).next_back();
+    let id = id.expect("an event with an id").to_owned();
+
+    pool.store.release("h01");
+    let last = "built nixos-system-h01";
+    let header = format!("Last-Event-ID: {id}\r\n");
+    let rest = heard(&page, &path, &header, |heard| heard.contains(last));
+
+    assert!(!rest.contains(first), "it was heard already: {rest}");
+    assert!(!rest.contains("not kept"), "nothing is missing in between: {rest}");
+    let whole = heard(&page, &path, "Last-Event-ID: nonsense\r\n", |heard| heard.contains(last));
+    assert!(whole.contains(first), "what is no place is the beginning: {whole}");
+}
+
+#[test]
+fn clients_that_say_nothing_keep_nobody_out_for_long() {
+    let pool = Pool::start();
+    let page = Page::of(&pool);
+    let silent: Vec<TcpStream> =
+        (0..300).map(|_| TcpStream::connect(page.address).expect("a connection")).collect();
+
+    assert_eq!(page.get("/").status, 200);
+
+    drop(silent);
+}
+
+/// Starts the page with the key of one holder.
+fn page_of(pool: &KeyedPool, name: &str) -> Page {
+    let mut command = pool.client("producer", name, "");
+    command.args(["dashboard", "--listen", "127.0.0.1:0"]);
+    Page::started(Spawned::start(&format!("page-{name}"), &mut command, pool.server.dir()))
+}
+
+#[test]
+fn a_reader_s_key_is_enough_and_asks_for_nothing_that_it_may_not() {
+    let pool = KeyedPool::start();
+    let rev = pool.repo.commit("master", &Flake::hosts(2).failing("h02").files());
+    let _worker = pool.worker("w1", "");
+    let submit = ["submit", "--repo", "homelab", "--all", "--ref", "master", "--wait"];
+    pool.producer("ci", &submit).expect_code(1);
+    let page = page_of(&pool, "reader");
+
+    eventually("the matrix", DEADLINE, || {
+        Some(page.get("/")).filter(|home| home.body.contains("build-failed"))
+    });
+    let job = format!("/job/homelab/{rev}/h02");
+    for path in ["/pool", "/gates", "/host/homelab/h02", &job, &format!("{job}/log.txt")] {
+        assert_eq!(page.get(path).status, 200, "{path}");
+    }
+
+    assert_eq!(pool.server.violations(), Vec::<String>::new());
+    assert!(!page.get("/").body.contains("has no right"), "{}", page.process.log());
+}
+
+#[test]
+fn a_key_without_a_right_to_gate_runs_shows_the_rest_and_says_so() {
+    let pool = KeyedPool::start();
+    let rev = pool.repo.commit("master", &Flake::hosts(1).files());
+    let submit = ["submit", "h01", "--repo", "homelab", "--rev", &rev];
+    pool.producer("ci", &submit).expect_code(0);
+    let page = page_of(&pool, "ci");
+
+    eventually("the matrix and the notice", DEADLINE, || {
+        let home = page.get("/").body;
+        (home.contains("h01") && home.contains("has no right to see gate runs")).then_some(())
+    });
+}

@@ -1,0 +1,312 @@
+//! The page as a person has it before them.
+
+use serde_json::json;
+use tests::{Browser, Flake, Pool, Updates, eventually, flake::LAST_WORDS};
+
+use super::Page;
+use crate::DEADLINE;
+
+/// Opens a page.
+fn browse(page: &Page, path: &str) -> Browser {
+    let browser = Browser::start();
+    browser.resize(1280, 900);
+    browser.open(&page.url(path));
+    browser
+}
+
+/// The console was silent, and nothing was fetched from elsewhere.
+#[track_caller]
+fn nothing_went_wrong(browser: &Browser, page: &Page) {
+    assert_eq!(browser.console(), Vec::<String>::new());
+    let ours = page.url("/");
+    let requests = browser.requests();
+    let foreign: Vec<_> = requests.iter().filter(|url| !url.starts_with(&ours)).collect();
+    assert_eq!(foreign, Vec::<&String>::new());
+    assert!(!requests.is_empty(), "the log of requests tells none");
+}
+
+#[test]
+fn matrix_live_log_and_the_end_of_a_build_come_by_themselves() {
+    let pool = Pool::start();
+    let _worker = pool.worker("w1");
+    let old = pool.commit("master", &Flake::hosts(3).failing("h02"));
+    pool.submit(&["--all", "--ref", "master", "--wait"]).expect_code(1);
+    let page = Page::of(&pool);
+    let browser = browse(&page, "/");
+    browser.wait_for(".matrix", "h03", DEADLINE);
+    browser.wait_for(".matrix td.failed", "✗", DEADLINE);
+    assert!(browser.text(".matrix thead").expect("a head").contains(&old[..12]));
+    // A page that was fetched anew would not know this any more, nor who has the focus.
+    browser.run("window.kept = true; document.querySelector('.matrix tbody a').focus()");
+
+    let rev = pool.commit("master", &Flake::hosts(3).salt("b").failing("h02").held("h01"));
+    pool.submit(&["--all", "--ref", "master"]).expect_code(0);
+
+    browser.wait_for("#running", "h01", DEADLINE);
+    browser.wait_for("#running .line", "building nixos-system-h01", DEADLINE);
+    browser.wait_for(".matrix thead", &rev[..12], DEADLINE);
+    browser.wait_for(".matrix td.running", "●", DEADLINE);
+    browser.wait_for("#status", "1 running", DEADLINE);
+    assert_eq!(browser.run("return window.kept"), json!(true));
+    let focus = browser.run("return document.activeElement.getAttribute('href')");
+    assert_eq!(focus, json!("/host/homelab/h01"));
+    browser.screenshot("hosts-desktop");
+
+    browser.run("document.querySelector('#running a').click()");
+    browser.wait_for("#lines", "building nixos-system-h01", DEADLINE);
+    browser.wait_for("#job", "running (build)", DEADLINE);
+    browser.run("window.kept = true");
+    browser.screenshot("job-running-desktop");
+    pool.store.release("h01");
+    browser.wait_for("#lines", "built nixos-system-h01", DEADLINE);
+    browser.wait_for("#job .badge", "built", DEADLINE);
+    browser.wait_for("#attempts", "evaluate", DEADLINE);
+    assert_eq!(browser.run("return window.kept"), json!(true));
+    browser.screenshot("job-built-desktop");
+    let lines = browser.text("#lines").expect("lines");
+    let said = lines.matches("> building nixos-system-h01-26.05").count();
+    assert_eq!(said, 1, "what was kept and what came live, each once: {lines}");
+    nothing_went_wrong(&browser, &page);
+}
+
+#[test]
+fn a_page_that_was_open_before_its_build_began_shows_the_log() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    let page = Page::of(&pool);
+    let browser = browse(&page, &format!("/job/homelab/{rev}/h01"));
+    browser.wait_for("#job", "queued: no worker for class x86_64-linux", DEADLINE);
+    browser.wait_for("#log", "No log is kept", DEADLINE);
+    browser.run("window.kept = true");
+
+    let _worker = pool.worker("w1");
+
+    browser.wait_for("#lines", "building nixos-system-h01", DEADLINE);
+    pool.store.release("h01");
+    browser.wait_for("#lines", "built nixos-system-h01", DEADLINE);
+    assert_eq!(browser.run("return window.kept"), json!(true));
+    nothing_went_wrong(&browser, &page);
+}
+
+#[test]
+fn what_failed_stands_on_top_and_is_found_in_the_log() {
+    let pool = Pool::start();
+    let _worker = pool.worker("w1");
+    let rev = pool.commit("master", &Flake::hosts(3).failing("h02"));
+    pool.submit(&["--all", "--ref", "master", "--wait"]).expect_code(1);
+    let page = Page::of(&pool);
+    let browser = browse(&page, "/");
+
+    browser.wait_for(".matrix td.failed", "✗", DEADLINE);
+    browser.run("document.querySelector('.matrix td.failed a').click()");
+    browser.wait_for(".failing", "broken-leaf", DEADLINE);
+    browser.wait_for(".failing .log", LAST_WORDS, DEADLINE);
+    let before = "return document.querySelector('.failing').getBoundingClientRect().top < \
+                  document.querySelector('#attempts').getBoundingClientRect().top";
+    assert_eq!(browser.run(before), json!(true));
+    browser.screenshot("job-failed-desktop");
+
+    browser.run("document.querySelector('#find').value = 'WARNING 2'");
+    browser.run("document.querySelector('#log form').requestSubmit()");
+    browser.wait_for("#log .found", "broken-leaf: warning 2", DEADLINE);
+    let found = browser.text("#log .found").expect("what was found");
+    assert_eq!(found.lines().filter(|line| line.contains("broken-leaf")).count(), 1, "{found}");
+
+    browser.open(&page.url(&format!("/commit/homelab/{rev}")));
+    browser.wait_for("#hosts-h", "3 hosts: 2 built, 1 failed", DEADLINE);
+    browser.wait_for("#hosts tbody tr", "h02", DEADLINE);
+    browser.screenshot("commit-desktop");
+    browser.open(&page.url("/host/homelab/h02"));
+    browser.wait_for("#standing", "It fails since", DEADLINE);
+    browser.screenshot("host-desktop");
+    nothing_went_wrong(&browser, &page);
+}
+
+#[test]
+fn text_of_a_build_is_text_whatever_it_holds() {
+    let pool = Pool::start();
+    let _worker = pool.worker("w1");
+    // What is kept already comes with the page; what comes later is added by the script.
+    let hostile = "</script><script>window.owned=1</script><img src=x onerror=window.owned=2>";
+    let says =
+        |what: &str| format!("printf '{what}{hostile}\\342\\200\\256gpj.exe\\033[31m&amp;\\n'");
+    let held = "while ! [ -e /control/release-hostile ]; do sleep 0.02; done";
+    let script = format!("{}; {held}; {}; exit 1", says("kept"), says("live"));
+    let script = script.replace('\\', "\\\\");
+    let toplevel = format!(
+        "derivation {{ name = \"paints\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; \
+         args = [ \"-c\" \"{script}\" ]; }}"
+    );
+    let rev = pool.commit("master", &Flake::hosts(1).toplevel("h01", &toplevel));
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    let page = Page::of(&pool);
+    let browser = browse(&page, &format!("/job/homelab/{rev}/h01"));
+    browser.wait_for("#lines", "kept</script><script>window.owned=1", DEADLINE);
+    pool.store.release("hostile");
+    browser.wait_for("#lines", "live</script><script>window.owned=1", DEADLINE);
+    browser.wait_for(".failing .log", "live</script><script>window.owned=1", DEADLINE);
+    browser.open(&page.url(&format!("/job/homelab/{rev}/h01?find=%3C/script%3E")));
+    browser.wait_for("#log .found", "kept</script>", DEADLINE);
+
+    let text = browser.text("#log .found").expect("lines");
+    assert!(text.contains("onerror=window.owned=2>gpj.exe&amp;"), "{text:?}");
+    assert!(!text.contains(['\u{202e}', '\u{1b}']), "{text:?}");
+    assert_eq!(browser.run("return window.owned ?? null"), json!(null));
+    assert_eq!(
+        browser.run("return document.querySelectorAll('#log img, #log script').length"),
+        json!(0)
+    );
+    nothing_went_wrong(&browser, &page);
+}
+
+#[test]
+fn a_broker_that_restarts_is_told_of_and_the_page_comes_back_by_itself() {
+    let mut pool = Pool::start();
+    let first = pool.commit("master", &Flake::hosts(2));
+    pool.submit(&["h01", "--rev", &first]).expect_code(0);
+    let page = Page::of(&pool);
+    let browser = browse(&page, "/");
+    browser.wait_for(".matrix", "h01", DEADLINE);
+    browser.run("window.kept = true");
+
+    pool.nats.kill();
+    browser.wait_for("#notices", "The broker does not answer since", DEADLINE);
+    browser.wait_for("#status", "The broker does not answer", DEADLINE);
+    browser.wait_for(".matrix", "h01", DEADLINE);
+    browser.screenshot("broker-away-desktop");
+    pool.nats.restart();
+    browser.wait_for("#status", "0 workers", DEADLINE);
+    pool.submit(&["h02", "--rev", &first]).expect_code(0);
+    browser.wait_for(".matrix", "h02", DEADLINE);
+
+    assert_eq!(browser.text("#notices").as_deref(), Some(""));
+    assert_eq!(browser.run("return window.kept"), json!(true));
+    nothing_went_wrong(&browser, &page);
+
+    // A page that only the broker can answer for stays as it is, and says so as well.
+    browser.open(&page.url(&format!("/job/homelab/{first}/h01")));
+    browser.wait_for("#job", "queued", DEADLINE);
+    pool.nats.kill();
+    browser.wait_for("#notices", "The broker does not answer since", DEADLINE);
+    browser.wait_for("#job", "queued", DEADLINE);
+    pool.nats.restart();
+    eventually("the notice to go", DEADLINE, || {
+        browser.text("#notices").filter(|notices| notices.is_empty())
+    });
+    browser.wait_for("#job", "queued", DEADLINE);
+}
+
+#[test]
+fn a_server_that_restarts_is_told_of_and_found_again() {
+    let pool = Pool::start();
+    let first = pool.commit("master", &Flake::hosts(2));
+    pool.submit(&["h01", "--rev", &first]).expect_code(0);
+    let mut page = Page::of(&pool);
+    let browser = browse(&page, "/");
+    browser.wait_for(".matrix", "h01", DEADLINE);
+
+    page.process.sigterm();
+    assert!(page.process.wait(DEADLINE).success(), "a page that is told to stop has not failed");
+    browser.wait_for("#link", "lost its server", DEADLINE);
+    let listen = page.address.to_string();
+    let _again = pool.spawn_producer("again", &["dashboard", "--listen", &listen]);
+    pool.submit(&["h02", "--rev", &first]).expect_code(0);
+
+    browser.wait_for(".matrix", "h02", DEADLINE);
+    assert_eq!(browser.text("#link").as_deref(), Some(""));
+}
+
+#[test]
+fn every_page_fits_a_phone_and_is_reached_by_keyboard() {
+    let pool = Pool::start();
+    let _worker = pool.worker("w1");
+    for salt in ["a", "b", "c"] {
+        pool.commit(
+            "master",
+            &Flake::hosts(4).salt(salt).failing("h02").system("h04", "aarch64-linux"),
+        );
+        pool.submit(&["--all", "--exclude", "h04", "--ref", "master", "--wait"]).expect_code(1);
+    }
+    let rev = pool.commit(
+        "master",
+        &Flake::hosts(4).salt("d").failing("h02").held("h01").system("h04", "aarch64-linux"),
+    );
+    pool.submit(&["--all", "--ref", "master"]).expect_code(0);
+    let page = Page::of(&pool);
+    let browser = browse(&page, "/");
+    browser.wait_for("#running .line", "building nixos-system-h01", DEADLINE);
+
+    // The first thing that a keyboard finds leads past the head of the page.
+    const TAB: &str = "\u{e004}";
+    browser.press(TAB);
+    assert_eq!(browser.run("return document.activeElement.className"), json!("skip"));
+    const ENTER: &str = "\u{e007}";
+    browser.press(ENTER);
+    assert_eq!(browser.run("return document.activeElement.id"), json!("main"));
+
+    let job = format!("/job/homelab/{rev}/h02");
+    let host = "/host/homelab/h02".to_owned();
+    let commit = format!("/commit/homelab/{rev}");
+    let pages = [
+        ("hosts", "/"),
+        ("pool", "/pool"),
+        ("gates", "/gates"),
+        ("repo", "/repo/homelab"),
+        ("job", &job),
+        ("host", &host),
+        ("commit", &commit),
+    ];
+    let unlabelled = "return [...document.querySelectorAll('table th:not([scope]), \
+         section:not([aria-labelledby]):not([aria-label]), input:not([type=hidden]):not([id])')].length";
+    for (name, path) in pages {
+        browser.open(&page.url(path));
+        browser.wait_for("h1", "", DEADLINE);
+        assert_eq!(browser.run(unlabelled), json!(0), "{path}");
+        let landmarks = "return document.querySelectorAll('header, main, nav, footer, h1').length";
+        assert!(browser.run(landmarks).as_u64() >= Some(5), "{path}");
+        browser.as_phone();
+        browser.open(&page.url(path));
+        // A phone shows a page that is too wide smaller: its window would be wide, too.
+        let wide = browser.run("return document.documentElement.scrollWidth");
+        assert_eq!(wide, json!(390), "{path} is not as wide as a phone");
+        browser.screenshot(&format!("{name}-phone"));
+        browser.as_desktop();
+    }
+    browser.open(&page.url("/pool"));
+    browser.wait_for("#queue tbody", "x86_64-linux\tnormal\t0\t1", DEADLINE);
+    browser.wait_for("#workers tbody", "takes jobs\t1/2", DEADLINE);
+    browser.screenshot("pool-desktop");
+    browser.in_the_dark();
+    browser.open(&page.url("/"));
+    browser.wait_for("#running .line", "building", DEADLINE);
+    browser.screenshot("hosts-dark");
+    browser.open(&page.url(&job));
+    browser.screenshot("job-failed-dark");
+    nothing_went_wrong(&browser, &page);
+}
+
+#[test]
+fn gate_runs_stand_there_with_their_verdict_and_what_failed() {
+    let site = Updates::start(&Flake::hosts(2));
+    let _worker = site.pool.worker("w1");
+    let page = Page::of(&site.pool);
+    let browser = browse(&page, "/gates");
+    browser.wait_for("#gates", "No gate has run", DEADLINE);
+
+    site.upstream(&Flake::hosts(2).salt("newer").failing("h02"));
+    site.run(&[]).expect_code(1);
+    browser.wait_for("#gates .badge.failed", "fail: failed", DEADLINE);
+    browser.wait_for("#gates", "2 hosts, 1 failed, pull request 1", DEADLINE);
+    site.upstream(&Flake::hosts(2).salt("newest"));
+    site.run(&[]).expect_code(0);
+    browser.wait_for("#gates .badge.built", "pass: landed", DEADLINE);
+    browser.screenshot("gates-desktop");
+
+    browser.run("document.querySelector('#gates tr:has(.badge.failed) a').click()");
+    browser.wait_for("#hosts tbody tr", "h02", DEADLINE);
+    browser.wait_for("#hosts tbody tr", "broken-leaf", DEADLINE);
+    browser.wait_for("#hosts tbody .badge.built", "built", DEADLINE);
+    browser.screenshot("gate-desktop");
+    nothing_went_wrong(&browser, &page);
+}

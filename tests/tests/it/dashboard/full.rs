@@ -1,0 +1,123 @@
+//! The page over a full pool: 10,000 jobs in the buckets.
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+use serde_json::json;
+use tests::{Pool, eventually};
+
+use super::Page;
+use crate::DEADLINE;
+
+const COMMITS: u64 = 10;
+const HOSTS: u64 = 1_000;
+
+/// For the broker to take 20,000 records, each of them synced to disk.
+const FILLED_WITHIN: Duration = Duration::from_secs(300);
+
+/// Well above what is measured (about 50 MiB), and below what it is with whole records.
+const MEMORY_MAX: u64 = 90 << 20;
+
+fn revision(commit: u64) -> String {
+    format!("{commit:040x}")
+}
+
+/// Nine jobs of ten fail and have the last lines of their log with them, as real records do.
+fn record(commit: u64, host: u64) -> serde_json::Value {
+    let failure = json!({
+        "message": "builder for '/nix/store/x-leaf.drv' failed with exit code 1",
+        "drv": "/nix/store/x-leaf.drv",
+        "log_tail": vec!["a line of a log ".repeat(5); 100],
+    });
+    let built = json!({
+        "result": "built",
+        "out_path": "/nix/store/00000000000000000000000000000000-system",
+        "drv_path": "/nix/store/00000000000000000000000000000000-system.drv",
+        "closure_bytes": 1,
+    });
+    let outcome = match host % 10 {
+        0 => built,
+        _ => json!({ "result": "failed", "kind": "build-failed", "failure": failure }),
+    };
+    let at = 1_700_000_000_000_u64 + commit;
+    json!({
+        "v": 1, "epoch": 1, "incarnation": "01900000-0000-7000-8000-000000000001",
+        "attempts": [{ "epoch": 1, "worker": "w1", "at": at,
+            "instance": "01900000-0000-7000-8000-000000000002" }],
+        "state": { "is": "finished", "outcome": outcome, "at": at, "worker": "w1",
+            "queue_ms": 1, "build_ms": 2,
+            "phases": [{ "phase": "fetch", "ms": 1 }, { "phase": "build", "ms": 1 }] },
+    })
+}
+
+fn fill(pool: &Pool) {
+    let mut messages: Vec<(String, serde_json::Value)> = Vec::new();
+    for commit in 0..COMMITS {
+        let rev = revision(commit);
+        let run = format!("01900000-0000-7000-8000-{commit:012x}");
+        let names = (0..HOSTS).map(|host| (format!("h{host:04}"), json!("x86_64-linux")));
+        let hosts: serde_json::Map<_, _> = names.collect();
+        let at = 1_700_000_000_000_u64 + commit;
+        messages.push((
+            format!("$KV.nbp-runs.local.{run}"),
+            json!({ "v": 1, "run": run, "by": "local", "at": at, "repo": "homelab",
+                "revision": rev, "ref": "refs/heads/master", "hosts": hosts, "priority": "normal" }),
+        ));
+        for host in 0..HOSTS {
+            let key = format!("homelab.{rev}.h{host:04}");
+            let request = json!({
+                "v": 1, "class": "x86_64-linux", "wanted_by": {},
+                "incarnation": "01900000-0000-7000-8000-000000000001",
+            });
+            messages.push((format!("$KV.nbp-requests.{key}"), request));
+            messages.push((format!("$KV.nbp-results.{key}"), record(commit, host)));
+        }
+    }
+    pool.block_on(async {
+        let client = async_nats::connect(pool.nats_url()).await.expect("a running broker");
+        for (subject, payload) in messages {
+            let bytes = payload.to_string().into_bytes();
+            client.publish(subject, bytes.into()).await.expect("a connected client");
+        }
+        client.flush().await.expect("a connected client");
+        drop(jetstream::new(client));
+    });
+    eventually("10,000 jobs in the buckets", FILLED_WITHIN, || {
+        (pool.messages("KV_nbp-results") == COMMITS * HOSTS).then_some(())
+    });
+}
+
+#[test]
+fn ten_thousand_jobs_are_on_the_page_soon_and_in_little_memory() {
+    let pool = Pool::start();
+    fill(&pool);
+    let newest = revision(COMMITS - 1);
+    let failed = format!("/job/homelab/{newest}/h0011\" title=\"h0011: build-failed");
+
+    let began = Instant::now();
+    let page = Page::of(&pool);
+    // The newest commit is read first.
+    eventually("the newest commit", DEADLINE, || {
+        page.get("/").body.contains(&failed).then_some(())
+    });
+    let first = began.elapsed();
+    eventually("all jobs", DEADLINE, || {
+        (!page.get("/").body.contains("Reading what the broker knows")).then_some(())
+    });
+    let all = began.elapsed();
+    let mut slowest = Duration::ZERO;
+    for path in
+        ["/", "/repo/homelab", "/repo/homelab?from=900", &format!("/commit/homelab/{newest}")]
+    {
+        let asked = Instant::now();
+        let answer = page.get(path);
+        slowest = slowest.max(asked.elapsed());
+        assert_eq!(answer.status, 200);
+        assert!(answer.body.len() < 1 << 20, "{path} has {} bytes", answer.body.len());
+    }
+
+    let memory = page.process.peak_memory();
+    println!("first {first:?}, all {all:?}, slowest page {slowest:?}, {} MiB", memory >> 20);
+    assert!(memory < MEMORY_MAX, "{} MiB", memory >> 20);
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+}
