@@ -39,6 +39,7 @@
         worker = withPackage ./deploy/nixos/worker.nix;
         producer = withPackage ./deploy/nixos/producer.nix;
         gate = withPackage ./deploy/nixos/gate.nix;
+        dashboard = withPackage ./deploy/nixos/dashboard.nix;
         # Needs no package of ours.
         cache = ./deploy/nixos/cache.nix;
         # Only where a fleet does not declare homelab.host.role itself.
@@ -48,6 +49,7 @@
           self.nixosModules.worker
           self.nixosModules.producer
           self.nixosModules.gate
+          self.nixosModules.dashboard
           self.nixosModules.cache
         ];
       };

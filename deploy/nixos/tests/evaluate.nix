@@ -9,6 +9,7 @@ let
     worker = ../worker.nix;
     producer = ../producer.nix;
     gate = ../gate.nix;
+    dashboard = ../dashboard.nix;
     cache = ../cache.nix;
   };
 
@@ -109,6 +110,11 @@ let
       classes = [ "x86_64-linux" ];
     };
   };
+  dashboard.services.nix-build-pool.dashboard = {
+    enable = true;
+    nkeyFile = "/run/secrets/reader.nk";
+    names = [ "builds.example.org" ];
+  };
   cache.services.nix-build-pool.cache = {
     enable = true;
     signKeyFile = "/run/secrets/cache-key";
@@ -123,6 +129,7 @@ let
     producer
     gate
     broker
+    dashboard
     cache
   ];
 
@@ -169,6 +176,8 @@ let
     ];
     broker-whose-worker-has-no-classes = [ [ "broker" "keys" "nix-cache01" "classes" ] null "a worker needs `classes`" ];
     broker-key-in-the-store = [ [ "broker" "tls" "keyFile" ] inStore "everybody on this machine can read" ];
+    page-without-a-key = [ [ "dashboard" "nkeyFile" ] null "producer keys new reader" ];
+    page-key-in-the-store = [ [ "dashboard" "nkeyFile" ] inStore "everybody on this machine can read" ];
     cache-without-a-key = [ [ "cache" "signKeyFile" ] null "cache.signKeyFile is not set" ];
     cache-key-in-the-store = [ [ "cache" "signKeyFile" ] inStore "everybody on this machine can read" ];
     cache-that-refuses-pushes = [ [ "cache" "push" "signingKeys" ] [ ] "needs both sshKeys and signingKeys" ];
@@ -189,6 +198,8 @@ let
     forge-repository-without-an-owner = [ [ "gate" "run" "nixos-servers" "forgeRepo" ] "nixos-servers" ];
     deadline-without-a-unit = [ [ "gate" "run" "nixos-servers" "deadline" ] "12" ];
     unknown-priority = [ [ "producer" "submit" "nixos" "priority" ] "urgent" ];
+    page-name-that-systemd-reads = [ [ "dashboard" "names" ] [ "%h" ] ];
+    page-without-an-address = [ [ "dashboard" "listen" ] "localhost:8088" ];
     unknown-option = [ [ "worker" "slot" ] 3 ];
     five-replicas = [ [ "broker" "replicas" ] 5 ];
   };
