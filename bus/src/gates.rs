@@ -5,11 +5,11 @@ use std::time::Duration;
 use async_nats::jetstream::message::PublishMessage;
 use proto::{
     Timestamp,
-    gate::{GateRun, Landed, Lease},
+    gate::{Ended, GateRun, Landed, Lease},
     subject, topology,
     topology::Bucket,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 use crate::{
@@ -54,17 +54,37 @@ impl Bus {
     /// # Errors
     /// No answer, full, denied. Telling again is safe.
     pub async fn tell_landed(&self, landed: &Landed) -> Result<(), Error> {
-        let address = subject::landed(&landed.repo);
+        let id = format!("{}.{}", landed.gate, landed.revision);
+        let same =
+            |newest: &Landed| (newest.gate, &newest.revision) == (landed.gate, &landed.revision);
+        self.tell_once(subject::landed(&landed.repo), landed, same, id).await
+    }
+
+    /// Tells how a gate run ended, once.
+    ///
+    /// # Errors
+    /// No answer, full, denied. Telling again is safe.
+    pub async fn tell_ended(&self, ended: &Ended) -> Result<(), Error> {
+        let (address, id) = (subject::gate_ended(&ended.repo, &ended.end), ended.gate.to_string());
+        self.tell_once(address, ended, |newest| newest.gate == ended.gate, id).await
+    }
+
+    /// Publishes an event unless the newest one of its subject is the same.
+    async fn tell_once<T: Serialize + DeserializeOwned>(
+        &self,
+        address: String,
+        event: &T,
+        same: impl Fn(&T) -> bool,
+        id: String,
+    ) -> Result<(), Error> {
         if let Some(newest) = self.last_message(topology::EVENTS, &address).await?
-            && let Ok(newest) = serde_json::from_slice::<Landed>(&newest.payload)
-            && (newest.gate, &newest.revision) == (landed.gate, &landed.revision)
+            && serde_json::from_slice::<T>(&newest.payload).is_ok_and(|newest| same(&newest))
         {
             return Ok(());
         }
-        let payload = encode("publish event", &address, landed)?;
+        let payload = encode("publish event", &address, event)?;
         let bytes = payload.len();
         // A publish whose answer is late is not seen by the read above; the id covers those.
-        let id = format!("{}.{}", landed.gate, landed.revision);
         let publish = PublishMessage::build().payload(payload).message_id(id);
         self.publish_acked("publish event", &address, publish, bytes).await.map(drop)
     }

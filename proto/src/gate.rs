@@ -5,12 +5,14 @@
 //! stages after it need, and which stage follows is decided by the gate's planner alone.
 
 mod end;
+mod ended;
 mod landed;
 mod lease;
 
 use std::collections::BTreeMap;
 
 pub use end::End;
+pub use ended::Ended;
 pub use landed::{Landed, LandedHost};
 pub use lease::{Holder, Lease};
 use serde::{Deserialize, Serialize};

@@ -166,6 +166,7 @@ impl Permissions {
         self.read(&Bucket::Gates.stream());
         self.say(subject::kv(Bucket::Gates.name(), ">"));
         self.say(subject::LANDED_ALL.into());
+        self.say(subject::GATE_EVENT_ALL.into());
     }
 
     fn reader(&mut self) {

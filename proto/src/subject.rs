@@ -75,6 +75,8 @@ pub const EVENT_ALL: &str = "nbp.event.>";
 pub const JOB_EVENT_ALL: &str = "nbp.event.job.>";
 /// What a gate has landed.
 pub const LANDED_ALL: &str = "nbp.event.landed.>";
+/// How gate runs ended.
+pub const GATE_EVENT_ALL: &str = "nbp.event.gate.>";
 /// All dead letters.
 pub const DEAD_ALL: &str = "nbp.dead.>";
 /// Dead letters of messages that name no job.
@@ -138,6 +140,11 @@ pub fn worker_event(worker: &WorkerName, what: &WorkerChange) -> String {
 /// What a gate tells after a landing.
 pub fn landed(repo: &Repo) -> String {
     format!("nbp.event.landed.{repo}")
+}
+
+/// What a gate tells when a run ends.
+pub fn gate_ended(repo: &Repo, end: &str) -> String {
+    format!("nbp.event.gate.{end}.{repo}")
 }
 
 /// The key of a branch's lease in `nbp-gates`.

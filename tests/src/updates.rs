@@ -134,6 +134,11 @@ impl Updates {
         self.pool.events("nbp.event.landed.>")
     }
 
+    /// What was told of the ends of runs.
+    pub fn ends(&self) -> Vec<Value> {
+        self.pool.events("nbp.event.gate.>")
+    }
+
     fn config(&self) -> String {
         format!(
             "[repos.{REPO}]\nurl = {:?}\nrefs = [\"master\", \"flake-update/*\"]\n{}\n\n\

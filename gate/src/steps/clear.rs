@@ -9,7 +9,7 @@ use std::time::Duration;
 use bus::retried;
 use proto::{
     Revision,
-    gate::{End, GateRun},
+    gate::{End, Ended, GateRun},
     subject,
 };
 
@@ -51,7 +51,21 @@ impl Ground<'_> {
             self.supersede(end, &pulls, &runs, &me).await?;
         }
         self.prune(run, runs).await?;
+        self.tell_end(run, end).await?;
         Ok(Event::Cleared)
+    }
+
+    /// Nothing depends on it: a broker that does not let us tell does not keep the run from its end.
+    async fn tell_end(&self, run: &GateRun, end: &End) -> Result<(), StepError> {
+        let ended = Ended::of(run, end, bus::clock::now());
+        match retried(|| self.bus.tell_ended(&ended)).await {
+            Err(error) if error.transient() => Err(error.into()),
+            Err(error) => {
+                self.console.say(&format!("the end of the run was not told: failed to {error}"));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// An update with a verdict takes the place of those before it that nobody has worked on.

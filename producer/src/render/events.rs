@@ -156,6 +156,8 @@ mod tests {
         check("nbp.event.worker.paused.w1", paused, "worker.paused w1 w1: no room");
         let landed = json!({"branch": "master", "revision": REV});
         check("nbp.event.landed.r", landed, &format!("landed r {REV}, master"));
+        let ended = json!({"branch": "master", "end": "failed", "revision": REV});
+        check("nbp.event.gate.failed.r", ended, &format!("gate.failed r {REV}, master"));
         check("nbp.event.of.tomorrow", json!(["x"]), "of.tomorrow");
         let unread = Next::Unreadable(7, "its headers are none".into());
         assert_eq!(text(&unread), "event 7 cannot be read: its headers are none\n");

@@ -60,6 +60,7 @@ fn who_writes_what() {
     publish("nbp.event.worker.ready.w1", "w");
     publish("nbp.event.worker.ready.w2", "");
     publish("nbp.event.landed.r", "g");
+    publish("nbp.event.gate.failed.r", "g");
     publish("nbp.dead.<job>", "w");
     publish("nbp.dead.unknown", "w");
     publish("nbp.other", "");

@@ -26,6 +26,9 @@ pub(crate) fn landed_once(site: &Updates, base: &str) {
     let told = site.landings();
     assert_eq!(told.len(), 1, "{told:#?}");
     assert_eq!(told[0]["revision"], *landed);
+    let ends = site.ends();
+    assert_eq!(ends.len(), 1, "{ends:#?}");
+    assert_eq!((&ends[0]["end"], &ends[0]["revision"]), (&"landed".into(), &landed.into()));
 }
 
 #[track_caller]
@@ -48,6 +51,9 @@ pub(crate) fn explained_once(site: &Updates, base: &str) {
     let files: Vec<&str> = comments[0].files.iter().map(|file| file.name.as_str()).collect();
     assert_eq!(files, ["h02.log.gz"]);
     assert!(site.landings().is_empty());
+    let ends = site.ends();
+    assert_eq!(ends.len(), 1, "{ends:#?}");
+    assert_eq!((&ends[0]["end"], &ends[0]["pull"]), (&"failed".into(), &pull.number.into()));
 }
 
 /// The gate is killed at this moment of a run, and another one takes it up.
