@@ -135,20 +135,22 @@ fn jobs_wait_for_a_worker_for_as_long_as_it_takes() {
     pool.commit("master", &Flake::hosts(2));
     let run =
         text(&pool.submit(&["--all", "--ref", "master", "--json"]).expect_code(0).json()["run"]);
-    // Nothing on the way can run out: neither job nor wish has an age, no consumer goes for want of
-    // pulls, and no count of deliveries ends a job.
+    // Nothing on the way runs out: a job has no age, a wish outlives the run that has it, no consumer
+    // goes for want of pulls, and no count of deliveries ends a job.
     let config = |kind: &str, value: &Value, key: &str| {
         let none = matches!(value[key].as_i64(), None | Some(0 | -1));
         assert!(none, "{kind} {key}: {}", value[key]);
     };
     pool.block_on(async {
         let context = pool.jetstream().await;
-        for name in ["NBP_JOBS", "KV_nbp-requests"] {
+        let age = async |name: &str| {
             let stream = context.get_stream(name).await.expect("the stream");
-            let value = serde_json::to_value(&stream.cached_info().config).expect("JSON");
-            config(name, &value, "max_age");
-        }
+            stream.cached_info().config.max_age
+        };
+        assert!(age("KV_nbp-requests").await > age("KV_nbp-runs").await);
         let stream = context.get_stream("NBP_JOBS").await.expect("the stream");
+        let value = serde_json::to_value(&stream.cached_info().config).expect("JSON");
+        config("NBP_JOBS", &value, "max_age");
         for priority in ["high", "normal", "low"] {
             let name = format!("x86_64-linux-{priority}");
             let info = stream.consumer_info(&name).await.expect("the consumer");
