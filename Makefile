@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check chaos man fmt lint clean
+.PHONY: help setup tools demo test check chaos man fmt lint clean
 
 export CARGO_TERM_COLOR ?= auto
 # Tests wait for servers and builds far more than they compute: more of them than there are cores.
@@ -14,13 +14,16 @@ with_tools := source .tools/env;
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
-setup: ## install what is missing (nats-server, Nix, busybox, openssl, Prometheus, tmux, Chromium)
+setup: ## install what building and the demo need (nats-server, Nix, busybox)
 	@scripts/setup
+
+tools: ## install what tests need besides (openssl, systemd, tmux, Chromium, Prometheus, sshd, Python libraries)
+	@scripts/setup --tests
 
 demo: setup ## a pool on this machine: a revision that passes and one that fails
 	@$(with_tools) scripts/demo
 
-test: setup ## everything that must hold before a commit
+test: tools ## everything that must hold before a commit
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo build --locked --workspace
@@ -31,7 +34,7 @@ test: setup ## everything that must hold before a commit
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace
 	@scripts/check-deploy --summary
 
-check: setup ## one test or module of the integration tests: make check T=harness
+check: tools ## one test or module of the integration tests: make check T=harness
 	@test -n "$(T)" || { echo 'which test? make check T=name' >&2; exit 2; }
 	cargo build --locked --workspace
 	@$(with_tools) list=$$(cargo test --locked -q --workspace --test it -- --list "$(T)"); \
@@ -40,7 +43,7 @@ check: setup ## one test or module of the integration tests: make check T=harnes
 
 SEED ?= $(shell date +%s)
 MINUTES ?= 5
-chaos: setup ## 500 jobs while everything fails: make chaos SEED=1 MINUTES=5
+chaos: tools ## 500 jobs while everything fails: make chaos SEED=1 MINUTES=5
 	cargo build --locked --workspace
 	$(with_tools) echo "seed $(SEED), $(MINUTES) minutes"; NBP_SEED=$(SEED) NBP_MINUTES=$(MINUTES) \
 	  cargo test --locked --workspace --test it -- chaos --nocapture
