@@ -126,7 +126,7 @@ in
     candidatesFor = mkOption {
       type = pool.duration;
       default = "7d";
-      description = "How long builds of other branches are kept from it after they were last asked for.";
+      description = "How long builds of other branches are kept from it after they were last asked for. What has landed by then is kept as a build of the tracked branch.";
     };
     labels = mkOption {
       type = types.attrsOf types.str;

@@ -136,7 +136,8 @@ pub enum Roots {
         #[arg(long)]
         config: PathBuf,
     },
-    /// Remove roots that are of no use any more, and show them; `worker run` does so by itself
+    /// Remove roots that are of no use any more, keep what has landed as a generation, and show both;
+    /// `worker run` does so by itself
     Prune {
         /// The config file (worker.toml).
         #[arg(long)]

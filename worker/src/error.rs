@@ -45,6 +45,15 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// Not the worker's user.
+    #[error(
+        "work in the state folder of somebody else: run this as the owner of {path}, such as by \
+         `sudo -u nix-build-pool`"
+    )]
+    Owner {
+        /// The state folder.
+        path: std::path::PathBuf,
+    },
     /// The signal handlers.
     #[error("listen for signals: {0}")]
     Signals(std::io::Error),
@@ -60,6 +69,7 @@ impl Error {
             Self::Config(_)
             | Self::Folder { .. }
             | Self::Locked { .. }
+            | Self::Owner { .. }
             | Self::Broker(_)
             | Self::Listen { .. } => ExitCode::Usage,
             Self::Connect(error) if error.is_usage() => ExitCode::Usage,

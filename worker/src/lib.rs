@@ -92,7 +92,7 @@ async fn command(cli: Cli) -> Result<proto::ExitCode, Error> {
         }
         Command::Roots(cli::Roots::List { config }) => roots::list(&Config::load(&config)?)?,
         Command::Roots(cli::Roots::Prune { config, dry_run }) => {
-            roots::prune(&Config::load(&config)?, dry_run)?;
+            roots::prune(&Config::load(&config)?, dry_run).await?;
         }
         Command::Manual(manual) => {
             manual.tell::<Cli>(&console).map_err(Error::Output)?;

@@ -5,6 +5,8 @@
 //! git cache does not look again, so this check comes before Nix hears of the commit.
 
 mod git;
+mod landed;
+mod lock;
 
 pub(crate) use git::branches_of;
 
@@ -12,9 +14,9 @@ use std::{io, path::Path, path::PathBuf, time::Duration};
 
 use proto::{Failure, InfraKind, Repo, Revision};
 use settings::{BranchGlob, RepoTable};
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use self::lock::Lock;
 use crate::{
     build::BuildEnd,
     log_pump::LogSink,
@@ -35,8 +37,7 @@ pub struct Mirror {
     default_ref: String,
     allowed: Vec<BranchGlob>,
     credentials_file: Option<PathBuf>,
-    /// One git at a time; also what makes a lock file found on disk a stale one.
-    lock: Mutex<()>,
+    lock: Lock,
 }
 
 /// A commit that may be built.
@@ -90,6 +91,12 @@ pub enum MirrorError {
         /// The patterns.
         allowed: String,
     },
+    /// Somebody else's git is at work all the time.
+    #[error("another process has held {} for too long", path.display())]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+    },
     /// The mirror's folder.
     #[error("keep the mirror {}: {source}", path.display())]
     Io {
@@ -115,24 +122,21 @@ impl From<MirrorError> for BuildEnd {
 impl Mirror {
     /// The mirror of `repo` under `state_dir`; nothing is touched yet.
     pub fn new(state_dir: &Path, repo: &Repo, table: &RepoTable) -> Self {
+        let mirrors = state_dir.join("mirrors");
         Self {
-            dir: state_dir.join("mirrors").join(format!("{repo}.git")),
+            dir: mirrors.join(format!("{repo}.git")),
             repo: repo.clone(),
             url: table.url.as_str().to_owned(),
             default_ref: table.default_ref.as_str().to_owned(),
             allowed: table.allowed_refs(),
             credentials_file: table.git_credentials_file.clone(),
-            lock: Mutex::new(()),
+            lock: Lock::new(mirrors.join(format!("{repo}.lock"))),
         }
     }
 
     /// Makes sure the commit is here and may be built. Asks the network only when it must.
     pub async fn obtain(&self, git: &Git<'_>, revision: &Revision) -> Result<Commit, MirrorError> {
-        let _only = tokio::select! {
-            biased;
-            () = git.stop.cancelled() => return Err(MirrorError::Stopped),
-            lock = self.lock.lock() => lock,
-        };
+        let _only = self.lock.take(git.stop).await?;
         let guard = Guard::new(git.stop, FETCH_WALL);
         let commit = revision.commit();
         self.init(git, &guard).await?;
@@ -165,7 +169,7 @@ impl Mirror {
         new: &Revision,
         old: Option<&Revision>,
     ) -> Result<bool, MirrorError> {
-        let _only = self.lock.lock().await;
+        let _only = self.lock.take(git.stop).await?;
         let guard = Guard::new(git.stop, FETCH_WALL);
         let tracked = format!("refs/heads/{}", self.default_ref);
         let (new, old) = (new.commit(), old.map(Revision::commit));

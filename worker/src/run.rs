@@ -167,7 +167,7 @@ async fn work(
     let room = admission::watch(admission, metrics.clone(), stop_looking, &news).await;
     let sweeper = sweeper(&bus, &config, &teller, &metrics);
     news.spawn(sweeper.run(stop_watching.clone()));
-    Keeper::new(&config).watch(stop_watching.clone(), &news);
+    Keeper::new(&config, stop_watching.clone()).watch(&news);
     let classes = serving.watch(bus.clone(), config.sweep_every, stop_watching.clone(), &news);
     let tools = Tools {
         bus: bus.clone(),

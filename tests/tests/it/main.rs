@@ -42,6 +42,7 @@ mod harness;
 mod hostile;
 mod infrastructure;
 mod interruptions;
+mod landing;
 mod last_good;
 mod limits;
 mod live;

@@ -13,12 +13,12 @@ use crate::{DEADLINE, all_built, hosts, text};
 
 /// Deletes everything that no root holds.
 #[track_caller]
-fn collect(store: &NixStore) {
+pub(crate) fn collect(store: &NixStore) {
     let output = store.nix("nix-collect-garbage").output().expect("it runs");
     assert!(output.status.success(), "{output:?}");
 }
 
-fn valid(store: &NixStore, path: &str) -> bool {
+pub(crate) fn valid(store: &NixStore, path: &str) -> bool {
     let mut check = store.nix("nix-store");
     check.args(["--check-validity", path]).output().expect("it runs").status.success()
 }
@@ -152,7 +152,7 @@ fn what_is_surplus_or_expired_goes_and_the_rest_stays() {
 }
 
 /// `worker roots …` with the config of w1.
-fn roots_command(pool: &Pool, args: &str) -> Output {
+pub(crate) fn roots_command(pool: &Pool, args: &str) -> Output {
     pool.worker_with_config_of(
         "w1",
         &[&["roots"], &args.split(' ').collect::<Vec<_>>()[..]].concat(),

@@ -18,7 +18,7 @@ use crate::{
         evaluate::{Said, call, evaluate},
         process::{Guard, Invocation},
         realise::realise,
-        roots::{Branch, InUse, RootError},
+        roots::{Branch, InUse, OVERRIDDEN, RootError},
     },
 };
 
@@ -114,9 +114,7 @@ impl<'a> Attempt<'a> {
             overrides.push((input.clone(), commit.flake));
         }
         if !overrides.is_empty() {
-            // What was never on the branch must not take the place of its generations. No branch
-            // has a '~' in its name.
-            name.push_str("~overridden");
+            name.push_str(OVERRIDDEN);
         }
         let branch = Branch { tracked: mirror.tracks(&name), name };
         Ok(Checkout { flake: Pinned { flake, overrides }, branch })

@@ -113,14 +113,19 @@ impl Mirror {
         }
     }
 
-    fn check(&self, exit: Exit, step: &'static str, message: String) -> Result<Exit, MirrorError> {
+    pub(super) fn check(
+        &self,
+        exit: Exit,
+        step: &'static str,
+        message: String,
+    ) -> Result<Exit, MirrorError> {
         match exit.success() {
             true => Ok(exit),
             false => Err(self.failed(step, message)),
         }
     }
 
-    fn failed(&self, step: &'static str, message: String) -> MirrorError {
+    pub(super) fn failed(&self, step: &'static str, message: String) -> MirrorError {
         MirrorError::Git { repo: self.repo.clone(), step, message }
     }
 

@@ -74,6 +74,17 @@ impl Setup {
         self.mirror.replaces(&git, new, old).await.expect("git works")
     }
 
+    async fn landed(&self, commits: &[&str]) -> Result<Vec<(String, u64)>, MirrorError> {
+        let nix = nix(self.state.path());
+        let (log, _lines, _) = LogSink::new(16);
+        let supervisor = supervisor();
+        let git = Git { supervisor: &supervisor, nix: &nix, stop: &self.stop, log: &log };
+        let landed = self.mirror.landed(&git, &commits.iter().copied().collect()).await?;
+        let mut landed: Vec<(String, u64)> = landed.into_iter().collect();
+        landed.sort_by_key(|(_, age)| *age);
+        Ok(landed)
+    }
+
     #[track_caller]
     fn refused(end: Result<Commit, MirrorError>) -> String {
         let error = end.expect_err("it may not be built");
@@ -173,4 +184,32 @@ async fn the_newest_good_commit_is_the_tracked_branchs_word() {
     let other = it.upstream.commit("d", "1");
     it.obtain(&other).await.expect("on master");
     assert!(it.replaces(&other, Some(&unseen)).await && it.replaces(&second, Some(&unseen)).await);
+}
+
+#[tokio::test]
+async fn what_has_landed_is_known_by_the_branch_as_it_is_now_and_in_its_order() {
+    let it = Setup::new("[\"master\", \"update/*\"]");
+    let git = |args: &[&str]| it.upstream.git(args);
+    let first = it.upstream.commit("a", "1");
+    git(&["checkout", "--quiet", "-b", "update/x"]);
+    let update = it.upstream.commit("a", "2");
+    git(&["checkout", "--quiet", "-b", "update/y"]);
+    let other = it.upstream.commit("a", "3");
+    let asked = [&update, &other, &first].map(Revision::short);
+    let place = |of: &Revision, age| (of.short().to_owned(), age);
+    assert_eq!(it.landed(&asked).await.expect("it answers"), [place(&first, 1)]);
+    // By a fast-forward, with the branch gone at once, and more behind it.
+    git(&["checkout", "--quiet", "master"]);
+    git(&["merge", "--quiet", "--ff-only", "update/x"]);
+    git(&["branch", "--quiet", "-D", "update/x"]);
+    it.upstream.commit("b", "1");
+    let landed = it.landed(&asked).await.expect("it answers");
+    assert_eq!(landed, [place(&first, 1), place(&update, 2)]);
+    for name in ["", "master", "--all", "HEAD", "0123456789ab"] {
+        assert_eq!(it.landed(&[name]).await.expect("it answers"), [], "{name}");
+    }
+    // What was known before is no answer.
+    let away = it.upstream.path().join("gone.git");
+    fs::rename(it.upstream.path().join(".git"), away).expect("no network");
+    assert!(matches!(it.landed(&asked).await, Err(MirrorError::Git { step: "fetch", .. })));
 }

@@ -4,8 +4,9 @@
 //! what hosts run and go back to. What was built of any other branch, or with overridden inputs, is
 //! a candidate, which stays for a time after it was last asked for. The verdict over a candidate
 //! falls hours after its build at most, and a gate that comes back to it later asks for it again,
-//! which roots it anew; so this needs no word from a gate, of which there may be none. Roots of a
-//! repository that is not in the config stay: whether they are still of use only a person knows.
+//! which roots it anew; so this needs no word from a gate, of which there may be none: what has
+//! landed by then git knows (`landing`). Roots of a repository that is not in the config stay:
+//! whether they are still of use only a person knows.
 
 use std::{
     collections::BTreeMap,
@@ -62,6 +63,10 @@ pub(crate) enum Fate {
     Surplus,
     /// It is a candidate whose time is over.
     Expired,
+    /// The same, but the tracked branch contains its commit by now: it becomes a generation of it.
+    Landed,
+    /// The same, but whether it has landed nobody could say: it stays until somebody can.
+    Unasked,
 }
 
 impl Fate {

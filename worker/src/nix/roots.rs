@@ -20,8 +20,12 @@ use tokio::sync::Mutex;
 
 use super::{
     command::{StorePath, percent_encoded},
-    retention::gone,
+    retention::{Root, gone},
 };
+
+/// Ends the name of a branch when inputs were overridden: what was never on the branch must not take
+/// the place of its generations. No branch has a '~' in its name.
+pub const OVERRIDDEN: &str = "~overridden";
 
 /// See the module.
 #[derive(Debug)]
@@ -88,22 +92,43 @@ impl Roots {
     ) -> Result<(), RootError<E>> {
         let dir = self.dir.join(job.repo.as_str()).join(job.host.as_str());
         let dir = dir.join(branch_folder(&branch.name));
+        let keep = branch.tracked.then_some(self.keep_generations);
+        self.add(dir, job.revision.short(), output.as_str(), keep, root).await
+    }
+
+    /// Makes a root the newest generation of a tracked branch, whatever branch it was of. Where it
+    /// was it stays: its output is never without a root.
+    pub(crate) async fn promote<E>(
+        &self,
+        old: &Root,
+        tracked: &str,
+        root: impl AsyncFnOnce(&Path) -> Result<(), E>,
+    ) -> Result<(), RootError<E>> {
+        let dir = self.dir.join(&old.repo).join(&old.host).join(branch_folder(tracked));
+        let keep = Some(self.keep_generations);
+        self.add(dir, old.commit(), &old.target, keep, root).await
+    }
+
+    async fn add<E>(
+        &self,
+        dir: PathBuf,
+        commit: &str,
+        output: impl AsRef<Path>,
+        keep: Option<usize>,
+        root: impl AsyncFnOnce(&Path) -> Result<(), E>,
+    ) -> Result<(), RootError<E>> {
+        let output = output.as_ref();
         let _only = self.lock.lock().await;
         let io = |source| RootError::Io { path: dir.clone(), source };
         fs::create_dir_all(&dir).map_err(io)?;
         let mut old = generations(&dir).map_err(io)?;
         let next = old.last().map_or(1, |(number, _)| number.saturating_add(1));
-        let link = dir.join(format!("{next}-{}", job.revision.short()));
+        let link = dir.join(format!("{next}-{commit}"));
         root(&link).await.map_err(RootError::Call)?;
         // The same output again is one generation, the newest.
-        let same = |path: &PathBuf| {
-            fs::read_link(path).is_ok_and(|target| target == Path::new(output.as_str()))
-        };
+        let same = |path: &PathBuf| fs::read_link(path).is_ok_and(|target| target == output);
         let (repeated, mut kept) = old.drain(..).partition::<Vec<_>, _>(|(_, path)| same(path));
-        let surplus = match branch.tracked {
-            true => (kept.len() + 1).saturating_sub(self.keep_generations),
-            false => 0,
-        };
+        let surplus = keep.map_or(0, |keep| (kept.len() + 1).saturating_sub(keep));
         for (_, path) in repeated.into_iter().chain(kept.drain(..surplus)) {
             gone(fs::remove_file(&path)).map_err(|source| RootError::Io { path, source })?;
         }
@@ -161,7 +186,7 @@ impl Drop for InUse {
 }
 
 /// The name of a branch's folder.
-pub(super) fn branch_folder(branch: &str) -> String {
+pub(crate) fn branch_folder(branch: &str) -> String {
     let branch = percent_encoded(branch.as_bytes(), b"");
     // A dot alone would be the folder itself; the encoding leaves dots alone.
     match branch.strip_prefix('.') {
