@@ -97,36 +97,20 @@ pub async fn resolve_ref(
 pub struct Access {
     /// File in the format of git's `credential-store`.
     pub credentials: Option<PathBuf>,
-    /// A token for everything below one URL.
-    pub token: Option<(String, Token)>,
-}
-
-/// The value of an `Authorization` header. It is never shown.
-#[derive(Clone)]
-pub struct Token(String);
-
-impl Token {
-    /// The value of the header: scheme and secret, such as `token …`.
-    pub fn header(value: &str) -> Self {
-        Self(format!("Authorization: {value}"))
-    }
-}
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token(…)")
-    }
+    /// File with an access token for everything below one URL.
+    pub token_file: Option<(String, PathBuf)>,
 }
 
 impl Access {
     /// By a credentials file, or as nobody.
     pub fn by_file(credentials: Option<&Path>) -> Self {
-        Self { credentials: credentials.map(Path::to_owned), token: None }
+        Self { credentials: credentials.map(Path::to_owned), token_file: None }
     }
 }
 
 /// Makes git ask nobody, speak English, know no repository but the one it is given, and log in with
-/// `access` only. The environment serves git and Nix alike, and keeps secrets and paths out of argv.
+/// `access` only. The environment serves git and Nix alike. It names files and holds no secret: a process
+/// hands its environment on to all that it starts.
 pub fn unattended(command: &mut Command, access: &Access) {
     command.env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
     for inherited in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_ASKPASS", "SSH_ASKPASS"] {
@@ -138,8 +122,10 @@ pub fn unattended(command: &mut Command, access: &Access) {
         config.push(("credential.helper".into(), String::new()));
         config.push(("credential.helper".into(), credential_helper(path)));
     }
-    if let Some((url, Token(header))) = &access.token {
-        config.push((format!("http.{url}.extraHeader"), header.clone()));
+    if let Some((url, file)) = &access.token_file {
+        // Only this one for the forge, whatever there is for the others.
+        config.push((format!("credential.{url}.helper"), String::new()));
+        config.push((format!("credential.{url}.helper"), token_helper(file)));
     }
     if config.is_empty() {
         return;
@@ -157,6 +143,14 @@ pub fn unattended(command: &mut Command, access: &Access) {
 fn credential_helper(path: &Path) -> String {
     let path = path.to_string_lossy().replace('\'', r"'\''");
     let get = format!("git credential-store --file='{path}' get");
+    format!("!f() {{ test \"$1\" = get && {get}; }}; f")
+}
+
+/// The forges take a token as the password of whatever user; blanks around it are none of it.
+fn token_helper(path: &Path) -> String {
+    let path = path.to_string_lossy().replace('\'', r"'\''");
+    let get =
+        format!("printf 'username=token\\npassword=%s\\n' \"$(tr -d '[:space:]' <'{path}')\"");
     format!("!f() {{ test \"$1\" = get && {get}; }}; f")
 }
 
@@ -196,18 +190,33 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_in_the_environment_and_nowhere_else() {
-        let token = Some(("https://git.example/".to_owned(), Token::header("token hunter2")));
-        let access = Access { credentials: None, token };
-        assert!(!format!("{access:?}").contains("hunter2"));
-        let mut command = Command::new("git");
-        unattended(&mut command, &access);
-        let command = command.as_std();
-        assert!(command.get_args().next().is_none());
-        let value = |name: &str| command.get_envs().find(|(key, _)| *key == name)?.1;
-        assert_eq!(value("GIT_CONFIG_COUNT"), Some("1".as_ref()));
-        let key = "http.https://git.example/.extraHeader";
-        assert_eq!(value("GIT_CONFIG_KEY_0"), Some(key.as_ref()));
-        assert_eq!(value("GIT_CONFIG_VALUE_0"), Some("Authorization: token hunter2".as_ref()));
+    fn git_reads_a_token_from_its_file_for_its_forge_alone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("it's a $(token)");
+        std::fs::write(&file, " hunter2 \n").expect("a file");
+        let token_file = Some(("https://git.example/".to_owned(), file));
+        let access = Access { credentials: None, token_file };
+        let fill = |host: &str, operation: &str| {
+            let mut git = Command::new("git");
+            git.args(["credential", operation]).env("GIT_ASKPASS", "");
+            unattended(&mut git, &access);
+            let mut git = git.into_std();
+            let all = git.get_args().chain(git.get_envs().filter_map(|(_, value)| value));
+            assert!(all.into_iter().all(|it| !it.to_string_lossy().contains("hunter2")));
+            git.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+            let mut git = git.stderr(std::process::Stdio::null()).spawn().expect("git");
+            let asked = format!("protocol=https\nhost={host}\n\n");
+            let mut stdin = git.stdin.take().expect("its stdin");
+            std::io::Write::write_all(&mut stdin, asked.as_bytes()).expect("it reads");
+            drop(stdin);
+            let said = git.wait_with_output().expect("it ends").stdout;
+            String::from_utf8(said).expect("text")
+        };
+        let answer = "protocol=https\nhost=git.example\nusername=token\npassword=hunter2\n";
+        assert_eq!(fill("git.example", "fill"), answer);
+        assert!(!fill("git.other", "fill").contains("hunter2"));
+        // A server that refused it for a minute takes nothing away.
+        fill("git.example", "reject");
+        assert_eq!(fill("git.example", "fill"), answer);
     }
 }

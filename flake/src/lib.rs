@@ -9,6 +9,6 @@ pub mod hosts;
 pub mod listing;
 pub mod process;
 
-pub use git::{Access, GitError, Token, full_ref, resolve, resolve_ref, unattended};
+pub use git::{Access, GitError, full_ref, resolve, resolve_ref, unattended};
 pub use hosts::{Flake, FlakeError};
 pub use listing::{Listing, ListingError};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bus::Bus;
 use exposition::Gateway;
-use flake::{Access, Token};
+use flake::Access;
 use options::Console;
 use proto::{
     ExitCode, Repo,
@@ -53,7 +53,10 @@ impl<'a> Site<'a> {
         let mut access = Access::by_file(table.git_credentials_file.as_deref());
         let root = settings.url.root();
         if table.url.as_str().starts_with(&root) {
-            access.token = Some((root, Token::header(&forge.token().authorization())));
+            // git runs in a folder of its own.
+            let file = std::path::absolute(&settings.token_file);
+            let file = file.unwrap_or_else(|_| settings.token_file.clone());
+            access.token_file = Some((root, file));
         }
         let author = config.author.clone();
         let checkout = Checkout::open(&table.url, access, author).await.map_err(Error::checkout)?;

@@ -41,9 +41,8 @@ impl Token {
         Ok(Self(text.to_owned()))
     }
 
-    /// The value of an `Authorization` header. For git: in its configuration by environment
-    /// (`GIT_CONFIG_VALUE_<n>`), never in an argument, which every process on the machine sees.
-    pub fn authorization(&self) -> String {
+    /// The value of an `Authorization` header.
+    fn authorization(&self) -> String {
         format!("token {}", self.0)
     }
 

@@ -223,11 +223,12 @@ impl Shared {
         found.map(|(_, login)| login.as_str())
     }
 
-    /// The token may stand as the password, or as the user with any password.
+    /// The token may stand as the password of any user, or as the user with no real password.
     fn user_of_pair(&self, encoded: &str) -> Option<&str> {
         let fits = |token: &str, login: &str| {
+            let users = [login, "token"].map(|user| format!("{user}:{token}"));
             let pairs =
-                [format!("{login}:{token}"), format!("{token}:x-oauth-basic"), format!("{token}:")];
+                [&users[..], &[format!("{token}:x-oauth-basic"), format!("{token}:")]].concat();
             pairs.iter().any(|pair| base64(pair.as_bytes()) == encoded)
         };
         let found = self.users.iter().find(|(token, login)| fits(token, login));
