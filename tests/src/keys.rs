@@ -117,6 +117,8 @@ pub struct KeyedPool {
     pub server: KeyedServer,
     pub repo: Repo,
     pub store: NixStore,
+    /// The repo's table in all configs, where it is not to be read from its folder by anybody.
+    pub repo_lines: Option<String>,
     keys: Keys,
     ca_file: Option<PathBuf>,
 }
@@ -190,7 +192,8 @@ impl KeyedPool {
         let config = Self::config(&keys, &options.server, &[]) + options.nats;
         let server = KeyedServer::start(keys.dir(), &config);
         let ca_file = options.ca_file.clone();
-        let pool = Self { server, repo: Repo::new(), store: NixStore::new(), keys, ca_file };
+        let (repo, store) = (Repo::new(), NixStore::new());
+        let pool = Self { server, repo, store, repo_lines: None, keys, ca_file };
         pool.producer("admin", &["setup", "--ack-wait", "2s"]).expect_code(0);
         pool
     }
@@ -304,6 +307,9 @@ impl KeyedPool {
     }
 
     fn repo_table(&self) -> String {
+        if let Some(lines) = &self.repo_lines {
+            return format!("[repos.{REPO}]\n{lines}\n");
+        }
         let url = self.repo.url();
         format!("[repos.{REPO}]\nurl = {url:?}\nrefs = [\"master\", \"flake-update/*\"]\n")
     }

@@ -18,9 +18,9 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    pub(crate) fn new(pool: &Pool) -> Self {
+    pub(crate) fn new(store: &NixStore) -> Self {
         let cache = Self { dir: tests::scratch() };
-        let mut generate = pool.store.nix("nix-store");
+        let mut generate = store.nix("nix-store");
         generate.args(["--generate-binary-cache-key", "pool-1"]);
         let made = generate.arg(cache.key()).arg(cache.path("public")).status().expect("it runs");
         assert!(made.success());
@@ -77,7 +77,7 @@ fn substitute(store: &NixStore, cache: &Cache, out: &str) -> bool {
 #[test]
 fn what_two_builders_build_is_signed_in_the_cache_and_a_third_machine_fetches_it() {
     let pool = Pool::start();
-    let (cache, second) = (Cache::new(&pool), NixStore::new());
+    let (cache, second) = (Cache::new(&pool.store), NixStore::new());
     pool.commit("master", &Flake::hosts(6).seconds(0.3));
     let options = WorkerOptions { slots: 1, extra: cache.pushed_to(), ..WorkerOptions::default() };
     let _one = pool.worker_with("w1", &options);
@@ -114,7 +114,7 @@ fn what_two_builders_build_is_signed_in_the_cache_and_a_third_machine_fetches_it
 #[test]
 fn a_builder_takes_from_the_cache_what_another_one_built() {
     let pool = Pool::start();
-    let (cache, second) = (Cache::new(&pool), NixStore::new());
+    let (cache, second) = (Cache::new(&pool.store), NixStore::new());
     pool.commit("master", &Flake::hosts(2));
     let options = WorkerOptions { extra: cache.pushed_to(), ..WorkerOptions::default() };
     let mut one = pool.worker_with("w1", &options);
@@ -139,7 +139,7 @@ fn a_builder_takes_from_the_cache_what_another_one_built() {
 
 /// A host with a small dependency, which is in the cache at once, and a part that takes seconds to
 /// compress.
-const SLOW_TO_PUSH: &str = "let step = name: cmd: derivation { inherit name; \
+pub(crate) const SLOW_TO_PUSH: &str = "let step = name: cmd: derivation { inherit name; \
     system = \"x86_64-linux\"; builder = \"/bin/sh\"; args = [ \"-c\" cmd ]; }; \
     small = step \"small\" \"echo > $out\"; in step \"nixos-system-h01-26.05\" \
     \"mkdir $out; echo ${small} > $out/deps; dd if=/dev/urandom of=$out/big bs=1M count=12\"";
@@ -157,7 +157,7 @@ fn copying(store: &NixStore) -> Option<Pid> {
 #[test]
 fn a_push_that_is_killed_midway_is_tried_again_and_ends_well() {
     let pool = Pool::start();
-    let cache = Cache::new(&pool);
+    let cache = Cache::new(&pool.store);
     let rev = pool.commit("master", &Flake::hosts(1).toplevel("h01", SLOW_TO_PUSH));
     let options = WorkerOptions { extra: cache.pushed_to(), ..WorkerOptions::default() };
     let _worker = pool.worker_with("w1", &options);
@@ -203,7 +203,7 @@ fn a_cache_that_is_down_is_push_failed_and_nobodys_fault() {
 #[test]
 fn a_push_that_fails_for_a_while_goes_on_with_the_next_attempt_and_builds_nothing_twice() {
     let pool = Pool::start();
-    let cache = Cache::new(&pool);
+    let cache = Cache::new(&pool.store);
     // In the way of the cache's folder.
     fs::write(cache.path("cache"), "").expect("a file");
     let rev = pool.commit("master", &Flake::hosts(1));
@@ -231,7 +231,7 @@ fn a_push_that_fails_for_a_while_goes_on_with_the_next_attempt_and_builds_nothin
 #[test]
 fn what_lies_unsigned_in_the_cache_is_signed_also_when_nothing_is_built() {
     let pool = Pool::start();
-    let cache = Cache::new(&pool);
+    let cache = Cache::new(&pool.store);
     let rev = pool.commit("master", &Flake::hosts(1));
     let mut bare = pool.worker("w1");
     let args = ["h01", "--rev", &rev, "--wait", "--json"];

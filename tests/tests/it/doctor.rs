@@ -111,7 +111,7 @@ fn a_good_worker_with_least_rights_is_all_ok_and_its_jobs_stay_where_they_are() 
 #[test]
 fn it_leaves_nothing_behind_and_measures_what_is_kept() {
     let pool = Pool::start();
-    let cache = Cache::new(&pool);
+    let cache = Cache::new(&pool.store);
     pool.commit("master", &Flake::hosts(3));
     let options = WorkerOptions { extra: cache.pushed_to() + LIMITS, ..WorkerOptions::default() };
     let _worker = pool.worker_with("w1", &options);

@@ -12,7 +12,7 @@ fn gate_table(cache: &Cache, key: &str) -> String {
 #[test]
 fn what_is_in_the_cache_and_signed_lands() {
     let mut site = Updates::start(&Flake::hosts(2));
-    let cache = Cache::new(&site.pool);
+    let cache = Cache::new(&site.pool.store);
     site.tables = gate_table(&cache, &cache.public());
     let options = WorkerOptions { extra: cache.pushed_to(), ..WorkerOptions::default() };
     let _worker = site.pool.worker_with("w1", &options);
@@ -26,7 +26,7 @@ fn what_is_in_the_cache_and_signed_lands() {
 #[test]
 fn what_the_cache_does_not_have_is_nobodys_fault_and_asked_for_again() {
     let mut site = Updates::start(&Flake::hosts(2));
-    let cache = Cache::new(&site.pool);
+    let cache = Cache::new(&site.pool.store);
     site.tables = gate_table(&cache, &cache.public());
     let base = site.rev("master");
     // It builds, and pushes nothing.
@@ -50,7 +50,7 @@ fn what_the_cache_does_not_have_is_nobodys_fault_and_asked_for_again() {
 #[test]
 fn what_is_signed_by_another_key_is_undecided_too() {
     let mut site = Updates::start(&Flake::hosts(1));
-    let (cache, other) = (Cache::new(&site.pool), Cache::new(&site.pool));
+    let (cache, other) = (Cache::new(&site.pool.store), Cache::new(&site.pool.store));
     site.tables = gate_table(&cache, &other.public());
     let base = site.rev("master");
     let options = WorkerOptions { extra: cache.pushed_to(), ..WorkerOptions::default() };

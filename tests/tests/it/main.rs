@@ -56,6 +56,7 @@ mod pulling;
 mod roles;
 mod roots;
 mod second_opinions;
+mod secrets;
 mod servers;
 mod service;
 mod setting_up;

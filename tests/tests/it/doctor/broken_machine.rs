@@ -94,7 +94,7 @@ fn a_private_repository_asks_for_a_login_and_refuses_a_wrong_one() {
 #[test]
 fn a_cache_that_cannot_be_written_and_a_signing_key_that_is_wrong_are_told() {
     let pool = pool();
-    let cache = Cache::new(&pool);
+    let cache = Cache::new(&pool.store);
     let disk = SmallDisk::new("size=1m,ro");
     let to = |url: &str, key: &Path| {
         let table = format!("[cache]\npush_to = {url:?}\nsign_key_file = {key:?}\n");
