@@ -23,7 +23,7 @@ mod markdown;
 pub(crate) mod scrub;
 pub(crate) mod status;
 pub(crate) mod terminal;
-mod units;
+pub(crate) mod units;
 mod view;
 mod words;
 

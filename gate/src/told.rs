@@ -6,7 +6,7 @@ use options::Console;
 use proto::gate::{GateRun, Holder, Required, Stage};
 use serde_json::{Value, json};
 
-use crate::report::{self, Detail, Facts, Site};
+use crate::report::{self, Detail, Facts, Site, units::counted};
 
 /// What a command prints of the runs that it drove: text as each one ends, JSON as one document
 /// when all have.
@@ -70,9 +70,9 @@ fn ended(run: &GateRun, details: &BTreeMap<String, Detail>, site: &Site) -> Stri
 pub(crate) fn plan(run: &GateRun, site: &Site) -> String {
     let Stage::Test(trial) = &run.stage else { return ended(run, &BTreeMap::new(), site) };
     let candidate = &trial.candidate;
-    let count = trial.required.len();
+    let hosts = counted(trial.required.len(), "host");
     let mut text = format!("would push {} as {}\n", candidate.revision, candidate.branch);
-    text.push_str(&format!("would have {count} hosts built:\n"));
+    text.push_str(&format!("would have {hosts} built:\n"));
     for (label, required) in &trial.required {
         text.push_str(&format!("  {label} ({})\n", required.class));
     }

@@ -78,20 +78,31 @@ pub struct MockForge {
 impl MockForge {
     /// Serves `repo`, which may be changed behind its back at any time.
     pub fn start(persona: Persona, repo: &Repo) -> Self {
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::serving(persona, repo.path(), (OWNER, NAME), anywhere)
+    }
+
+    /// Serves the bare repository in `dir` as `owner/name` at this address.
+    pub fn serving(
+        persona: Persona,
+        dir: PathBuf,
+        (owner, name): (&str, &str),
+        address: SocketAddr,
+    ) -> Self {
         let spec = Spec::of(persona);
         let users = [BOT, ALICE].map(|login| (token(), login.to_owned())).to_vec();
         let shared = Arc::new(Shared {
             persona,
             spec,
-            git: Git::new(repo.path()),
-            repo: (OWNER.to_owned(), NAME.to_owned()),
+            git: Git::new(dir),
+            repo: (owner.to_owned(), name.to_owned()),
             users,
             state: Mutex::new(State::default()),
             faults: Faults::default(),
             seen: Mutex::default(),
             violations: Mutex::default(),
         });
-        let (listener, address) = server::listen();
+        let (listener, address) = server::listen(address);
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime");
         let accepting = Arc::clone(&shared);
@@ -112,12 +123,13 @@ impl MockForge {
 
     /// The repository, for git. Fetching needs no login unless the settings say so.
     pub fn git_url(&self) -> String {
-        format!("{}/{OWNER}/{NAME}.git", self.url())
+        format!("{}/{}.git", self.url(), self.repo())
     }
 
     /// `owner/name`.
     pub fn repo(&self) -> String {
-        format!("{OWNER}/{NAME}")
+        let (owner, name) = &self.shared.repo;
+        format!("{owner}/{name}")
     }
 
     /// The token of [`BOT`].

@@ -276,8 +276,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A listener on a port that the kernel chose.
-pub(super) fn listen() -> (std::net::TcpListener, SocketAddr) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+pub(super) fn listen(address: SocketAddr) -> (std::net::TcpListener, SocketAddr) {
+    let listener = std::net::TcpListener::bind(address).expect("a port");
     listener.set_nonblocking(true).expect("a socket of ours");
     let address = listener.local_addr().expect("a bound socket");
     (listener, address)
