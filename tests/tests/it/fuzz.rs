@@ -83,7 +83,7 @@ fn ten_thousand_garbled_messages_are_all_ended_and_good_jobs_go_on() {
             }
         }
         // The stream takes them one after the other: when it has the last one, it has had all.
-        let context = async_nats::jetstream::ContextBuilder::new().ack_timeout(DEADLINE);
+        let context = async_nats::jetstream::ContextBuilder::new().ack_timeout(3 * DEADLINE);
         let context = context.build(client);
         let last = context.publish("nbp.build.x86_64-linux.low.last", "".into()).await;
         last.expect("sends").await.expect("is stored");
