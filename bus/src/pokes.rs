@@ -1,13 +1,22 @@
 //! Core messages as hints that something changed. A lost one costs time, never correctness.
 
+use std::{collections::VecDeque, future, time::Duration};
+
 use futures_util::StreamExt as _;
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    sync::mpsc,
+    task::AbortHandle,
+    time::{Instant, sleep_until},
+};
 use tracing::debug;
 
 use crate::{connection::Bus, error::Error};
 
 /// Core messages on a subject, only as a hint that something changed: the truth is read from the
 /// leader afterwards.
+///
+/// Each comes twice. A server hands a message to those who listen while its stream still stores it,
+/// so who reads at once may read what was there before, and would hear no more of it.
 pub struct Pokes {
     subjects: mpsc::Receiver<String>,
     task: AbortHandle,
@@ -15,6 +24,9 @@ pub struct Pokes {
 
 /// Pokes that wait to be read. More add nothing: one is enough to read again.
 const POKES_WAITING: usize = 256;
+
+/// By then the stream has it: a disk that syncs each write takes some milliseconds.
+const ECHO_AFTER: Duration = Duration::from_millis(200);
 
 impl Bus {
     /// Listens on a subject, wildcards allowed. Survives reconnects.
@@ -33,8 +45,21 @@ impl Bus {
         // Owned by the returned value, which aborts it.
         #[expect(clippy::disallowed_methods, reason = "the abort handle below owns it")]
         let task = tokio::spawn(async move {
-            while let Some(message) = subscriber.next().await {
-                sender.try_send(message.subject.to_string()).ok();
+            let mut echoes: VecDeque<(Instant, String)> = VecDeque::new();
+            loop {
+                tokio::select! {
+                    message = subscriber.next() => {
+                        let Some(message) = message else { return };
+                        let subject = message.subject.to_string();
+                        if echoes.len() < POKES_WAITING {
+                            echoes.push_back((Instant::now() + ECHO_AFTER, subject.clone()));
+                        }
+                        sender.try_send(subject).ok();
+                    }
+                    () = due(echoes.front()) => {
+                        sender.try_send(echoes.pop_front().map_or_else(String::new, |it| it.1)).ok();
+                    }
+                }
             }
         });
         Ok(Pokes { subjects, task: task.abort_handle() })
@@ -45,6 +70,13 @@ impl Bus {
         if let Err(error) = self.client.publish(subject.clone(), bytes::Bytes::new()).await {
             debug!(%subject, %error, "a poke was not sent");
         }
+    }
+}
+
+async fn due(echo: Option<&(Instant, String)>) {
+    match echo {
+        Some((at, _)) => sleep_until(*at).await,
+        None => future::pending().await,
     }
 }
 

@@ -190,3 +190,24 @@ fn a_landing_is_told_once_also_when_its_message_id_is_forgotten() {
     });
     assert_eq!(pool.events("nbp.event.landed.>").len(), 2);
 }
+
+#[test]
+fn a_poke_comes_again_when_the_stream_has_what_it_is_about() {
+    let pool = Pool::start();
+    pool.block_on(async {
+        let bus = connect(&pool).await;
+        let mut pokes = bus.pokes("nbp.event.>").await.expect("a connection");
+        let context = pool.jetstream().await;
+        let sent = context.publish("nbp.event.test", "{}".into()).await.expect("a connection");
+        sent.await.expect("stored");
+        for time in ["at once", "again"] {
+            let poke = tokio::time::timeout(DEADLINE, pokes.next()).await;
+            assert_eq!(poke.expect(time).as_deref(), Some("nbp.event.test"), "{time}");
+        }
+        // And no third time: the next that is heard is of the next message.
+        let sent = context.publish("nbp.event.next", "{}".into()).await.expect("a connection");
+        sent.await.expect("stored");
+        let poke = tokio::time::timeout(DEADLINE, pokes.next()).await;
+        assert_eq!(poke.expect("the next").as_deref(), Some("nbp.event.next"));
+    });
+}
