@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test check chaos man fmt lint clean
+.PHONY: help setup tools demo test check chaos bench man fmt lint clean
 
 export CARGO_TERM_COLOR ?= auto
 # Tests wait for servers and builds far more than they compute: more of them than there are cores.
@@ -56,6 +56,11 @@ man: ## man pages and completions of all programs, in target/man and target/comp
 	    target/debug/$$program completions $$shell >target/completions/$$program.$$shell; \
 	  done; \
 	done
+
+ROWS ?=
+bench: setup ## what the pool costs, beside the floor of this machine: make bench ROWS="drain submit"
+	cargo build --locked --release --workspace
+	$(with_tools) cargo bench --locked --workspace --bench pool -- $(ROWS)
 
 fmt: ## format the code
 	cargo fmt --all

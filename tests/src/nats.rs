@@ -18,6 +18,10 @@ use crate::{
     scratch::scratch,
 };
 
+/// Acknowledged is on disk, as in production; and what a server does that nobody told so.
+const SYNC_ALWAYS: &str = "always";
+const SYNC_LAZY: &str = "2m";
+
 /// To start and to read its store again, on a machine busy with other tests.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -28,6 +32,7 @@ pub struct NatsServer {
     process: Option<Spawned>,
     port: u16,
     extra: String,
+    sync: &'static str,
     /// Bound but not listening, from the first kill on: while the server is down nobody else gets
     /// its ports, and clients are refused as by a machine whose server is down.
     reservations: Vec<TcpSocket>,
@@ -58,8 +63,9 @@ impl NatsServer {
             );
             let dir = scratch();
             let port = port_of(&client);
-            let process = Some(launch(dir.path(), i32::from(port), &cluster));
-            Self { process, port, extra: cluster, reservations: vec![client, route], dir }
+            let sync = SYNC_ALWAYS;
+            let process = Some(launch(dir.path(), i32::from(port), sync, &cluster));
+            Self { process, port, extra: cluster, sync, reservations: vec![client, route], dir }
         };
         let nodes: Vec<Self> = clients.into_iter().zip(routes).enumerate().map(node).collect();
         for node in &nodes {
@@ -70,14 +76,24 @@ impl NatsServer {
 
     /// The same as [`Self::start`] with further lines of server config: accounts, TLS, limits.
     pub fn start_with(extra: &str) -> Self {
+        Self::start_syncing(SYNC_ALWAYS, extra)
+    }
+
+    /// The same with the server's default: what it has acknowledged may be lost with the machine.
+    pub fn start_lazy(extra: &str) -> Self {
+        Self::start_syncing(SYNC_LAZY, extra)
+    }
+
+    fn start_syncing(sync: &'static str, extra: &str) -> Self {
         let dir = scratch();
-        let process = launch(dir.path(), -1, extra);
+        let process = launch(dir.path(), -1, sync, extra);
         let ports = dir.path().join(format!("nats-server_{}.ports", process.id()));
         let port = eventually("the ports file of nats-server", START_DEADLINE, || {
             port_in(&fs::read(&ports).ok()?)
         });
         let process = Some(process);
-        Self { process, port, extra: extra.to_owned(), reservations: Vec::new(), dir }
+        let extra = extra.to_owned();
+        Self { process, port, extra, sync, reservations: Vec::new(), dir }
     }
 
     pub fn url(&self) -> String {
@@ -107,8 +123,7 @@ impl NatsServer {
         if self.process.is_some() {
             self.kill();
         }
-        self.process = Some(launch(self.dir.path(), i32::from(self.port), &self.extra));
-        self.wait_until_it_listens();
+        self.launch_again();
     }
 
     /// Stops the server as an operator does before an upgrade, and starts it again: as one node
@@ -117,7 +132,12 @@ impl NatsServer {
         let mut process = self.process.take().expect("the server runs");
         process.sigterm();
         process.wait(START_DEADLINE);
-        self.process = Some(launch(self.dir.path(), i32::from(self.port), &self.extra));
+        self.launch_again();
+    }
+
+    fn launch_again(&mut self) {
+        let port = i32::from(self.port);
+        self.process = Some(launch(self.dir.path(), port, self.sync, &self.extra));
         self.wait_until_it_listens();
     }
 
@@ -159,14 +179,14 @@ impl NatsServer {
     }
 }
 
-fn launch(dir: &Path, port: i32, extra: &str) -> Spawned {
+fn launch(dir: &Path, port: i32, sync: &str, extra: &str) -> Spawned {
     // The size is a limit for stream reservations, which must not depend on this machine's disk.
     let config = format!(
         r#"listen: "127.0.0.1:{port}"
 ports_file_dir: {dir:?}
 jetstream {{
   store_dir: {store:?}
-  sync_interval: always
+  sync_interval: {sync}
   max_file_store: 1TB
 }}
 {extra}

@@ -5,9 +5,11 @@
 //! one thing it does twice is to evaluate a derivation that the garbage collector took.
 
 mod attempt;
+mod builder;
 mod difference;
 mod push;
 
+pub use builder::Builder;
 pub(crate) use push::{There, there};
 
 use std::{collections::BTreeMap, io, time::Duration};

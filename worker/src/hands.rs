@@ -1,7 +1,7 @@
 //! Carries the machine's effects out. Decides nothing: each effect becomes a task, and what comes
 //! of it becomes the next event.
 
-use std::{collections::HashMap, panic::AssertUnwindSafe, time::Duration};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bus::{Bus, Delivery, Entry, Error, Pulled};
 use futures_util::FutureExt as _;
@@ -17,7 +17,7 @@ use tracing::{Instrument as _, Span, info, warn};
 
 use crate::{
     attempts::Attempts,
-    build::{self, BuildContext, BuildEnd, Ended, Limits, Notice, Task},
+    build::{BuildEnd, Builder, Ended, Notice, Task},
     last_good,
     log_pump::{LogPump, LogSink},
     log_task::LogTask,
@@ -52,7 +52,7 @@ enum Done {
 /// The deliveries in hand and the work under way.
 pub(crate) struct Hands {
     bus: Bus,
-    context: std::sync::Arc<BuildContext>,
+    builder: Arc<dyn Builder>,
     worker: WorkerName,
     instance: Instance,
     teller: Teller,
@@ -74,7 +74,7 @@ pub(crate) struct Hands {
 /// What the hands need from their worker.
 pub(crate) struct Tools {
     pub(crate) bus: Bus,
-    pub(crate) context: BuildContext,
+    pub(crate) builder: Arc<dyn Builder>,
     pub(crate) worker: WorkerName,
     pub(crate) instance: Instance,
     pub(crate) teller: Teller,
@@ -85,10 +85,10 @@ pub(crate) struct Tools {
 impl Hands {
     pub(crate) fn new(tools: Tools) -> Self {
         let (notice, noticed) = mpsc::channel(NOTICES_WAITING);
-        let Tools { bus, context, worker, instance, teller, metrics, logs } = tools;
+        let Tools { bus, builder, worker, instance, teller, metrics, logs } = tools;
         Self {
             bus,
-            context: std::sync::Arc::new(context),
+            builder,
             worker,
             instance,
             teller,
@@ -348,9 +348,9 @@ impl Hands {
     }
 
     fn note_good(&mut self, job: JobKey, record: Box<Record>) {
-        let (bus, context) = (self.bus.clone(), std::sync::Arc::clone(&self.context));
+        let (bus, builder) = (self.bus.clone(), Arc::clone(&self.builder));
         self.tasks.spawn(async move {
-            last_good::note(&bus, &context, &job, &record).await;
+            last_good::note(&bus, &*builder, &job, &record).await;
             Done::Nothing
         });
     }
@@ -392,15 +392,14 @@ impl Hands {
         let (log, lines, dropped) = LogSink::new(LOG_LINES_WAITING);
         let (job, epoch) = (task.job.clone(), task.epoch);
         let bus = self.bus.clone();
-        let source = self.context.sources.get(&job.repo);
-        let keep_max = source.map_or(&Limits::DEFAULT, |source| &source.limits).log_keep_max;
+        let keep_max = self.builder.log_keep_max(&job.repo);
         let log_task = LogTask { bus, job, epoch, lines, dropped };
         self.logs.spawn(log_task.run(LogPump::new(keep_max)));
         let (notices, mut noticed) = mpsc::channel(1);
         let to_loop = self.notice.clone();
-        let context = std::sync::Arc::clone(&self.context);
+        let builder = Arc::clone(&self.builder);
         let attempt = async move {
-            let building = build::build(&context, task, notices, log, stop);
+            let building = builder.build(task, notices, log, stop);
             let forwarding = async {
                 while let Some(notice) = noticed.recv().await {
                     to_loop.send((id, notice)).await.ok();

@@ -7,14 +7,9 @@ use std::time::Duration;
 
 use bus::{Bus, Error};
 use proto::{JobKey, Outcome, Record, State, V1, last_good, last_good::LastGood};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use crate::{
-    build::BuildContext,
-    log_pump::LogSink,
-    mirror::{Git, MirrorError},
-};
+use crate::{build::Builder, mirror::MirrorError};
 
 /// Writes of other workers that may come in between: each of them is of the same host, which takes
 /// seconds to build at least.
@@ -32,10 +27,10 @@ enum NoteError {
 }
 
 /// Notes the result in `record` if it is a good build of the tracked branch and the newest one.
-pub(crate) async fn note(bus: &Bus, ctx: &BuildContext, job: &JobKey, record: &Record) {
+pub(crate) async fn note(bus: &Bus, builder: &dyn Builder, job: &JobKey, record: &Record) {
     let Some(good) = good(job, record) else { return };
     let host = &job.host;
-    match noted(bus, ctx, job, &good).await {
+    match noted(bus, builder, job, &good).await {
         Ok(true) => info!(%job, "{host}: is the last good one"),
         Ok(false) => debug!(%job, "{host}: is not the newest of its tracked branch"),
         Err(error) => debug!(%job, "{host}: the last good one could not be noted: {error}"),
@@ -61,14 +56,11 @@ fn good(job: &JobKey, record: &Record) -> Option<LastGood> {
 
 async fn noted(
     bus: &Bus,
-    ctx: &BuildContext,
+    builder: &dyn Builder,
     job: &JobKey,
     good: &LastGood,
 ) -> Result<bool, NoteError> {
-    let Some(source) = ctx.sources.get(&job.repo) else { return Ok(false) };
     let (bucket, key) = (bus.last_good(), last_good::key(&job.repo, &job.host));
-    let (stop, (log, _, _)) = (CancellationToken::new(), LogSink::new(1));
-    let git = Git { supervisor: &ctx.supervisor, nix: &ctx.nix, stop: &stop, log: &log };
     let mut tries = 0;
     loop {
         tries += 1;
@@ -77,11 +69,7 @@ async fn noted(
             let old = entry.value.as_ref();
             let same =
                 |old: &LastGood| old.revision == good.revision && old.out_path == good.out_path;
-            if old.is_some_and(same)
-                || !source
-                    .mirror
-                    .replaces(&git, &good.revision, old.map(|old| &old.revision))
-                    .await?
+            if old.is_some_and(same) || !builder.replaces(job, old.map(|old| &old.revision)).await?
             {
                 return Ok(false);
             }

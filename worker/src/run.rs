@@ -4,6 +4,7 @@
 use std::{
     fs::{File, TryLockError},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,7 +20,7 @@ use tracing::{info, warn};
 use crate::{
     admission,
     broker::{Broker, BrokerConfig},
-    build::BuildContext,
+    build::{BuildContext, Builder},
     config::Config,
     error::Error,
     event_loop::{EventLoop, LoopEnd, StopOrder},
@@ -56,7 +57,23 @@ pub async fn run(
     stop: mpsc::Receiver<StopOrder>,
 ) -> Result<(), Error> {
     let endpoint = endpoint(&config, nats);
-    work(config, endpoint, Mode { standalone: false, service: Service::of(service) }, stop).await
+    let mode = Mode { standalone: false, service: Service::of(service) };
+    work(config, endpoint, mode, prepare, stop).await
+}
+
+/// [`run`] with another builder than Nix: measures the path around a build.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run_with(
+    config: Config,
+    nats: &options::Broker,
+    builder: Arc<dyn Builder>,
+    stop: mpsc::Receiver<StopOrder>,
+) -> Result<(), Error> {
+    let endpoint = endpoint(&config, nats);
+    let mode = Mode { standalone: false, service: Service::default() };
+    work(config, endpoint, mode, |_| Ok(builder), stop).await
 }
 
 /// Starts a private broker, sets it up, and runs on it.
@@ -85,7 +102,7 @@ pub async fn standalone(
         Some(StopOrder) = stop.recv() => Ok(false),
     };
     let worked = match ready {
-        Ok(true) => work(config, endpoint, Mode { standalone: true, service }, stop).await,
+        Ok(true) => work(config, endpoint, Mode { standalone: true, service }, prepare, stop).await,
         Ok(false) => stopped_early(),
         Err(error) => Err(error),
     };
@@ -132,11 +149,12 @@ async fn work(
     config: Config,
     endpoint: Endpoint,
     mode: Mode,
+    prepare: impl FnOnce(&Config) -> Result<Arc<dyn Builder>, Error>,
     mut stop: mpsc::Receiver<StopOrder>,
 ) -> Result<(), Error> {
     let Mode { standalone, mut service } = mode;
     let _lock = lock(&config.state_dir)?;
-    let context = prepare(&config)?;
+    let builder = prepare(&config)?;
     let (news, logs) = (TaskTracker::new(), TaskTracker::new());
     let stop_watching = CancellationToken::new();
     let metrics = Metrics::new(&config);
@@ -171,7 +189,7 @@ async fn work(
     let classes = serving.watch(bus.clone(), config.sweep_every, stop_watching.clone(), &news);
     let tools = Tools {
         bus: bus.clone(),
-        context,
+        builder,
         worker: config.name.clone(),
         instance,
         teller,
@@ -317,7 +335,7 @@ fn lock(state_dir: &Path) -> Result<File, Error> {
     }
 }
 
-fn prepare(config: &Config) -> Result<BuildContext, Error> {
+fn prepare(config: &Config) -> Result<Arc<dyn Builder>, Error> {
     let context = BuildContext::new(config, Supervisor::this_program());
     let context =
         context.map_err(|source| Error::Folder { path: config.state_dir.clone(), source })?;
@@ -325,5 +343,5 @@ fn prepare(config: &Config) -> Result<BuildContext, Error> {
     if let Err(error) = context.roots.forget_in_use() {
         warn!("roots of a former life stay: {error}");
     }
-    Ok(context)
+    Ok(Arc::new(context))
 }
