@@ -46,7 +46,7 @@ pub use patience::retried;
 pub use pause::UNTIL_RESUMED;
 pub use pokes::Pokes;
 pub use probe::{Probed, Sample};
-pub use pull::Pulled;
+pub use pull::{Pulled, Rest};
 pub use reconcile::{Drift, Reconciled};
 pub use streams::{Queued, StoredChunk};
 pub use submit::{Asked, ask_of};

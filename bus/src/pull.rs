@@ -1,16 +1,16 @@
-//! Pulling exactly one job at a time, in an order the caller chooses.
+//! Pulling exactly as many jobs as the caller has room for, in an order the caller chooses.
 //!
 //! The client's own pull streams prefetch, and a dropped fetch can lose a delivery for the length
 //! of `ack_wait`: what the server had sent before it read the UNSUB finds no reader any more. Here
-//! every pull asks for one message. A pull that is no longer wanted ends its subscription with its
-//! next message, and asks the server for one that takes the delivery's place. So exactly one of
+//! a pull that waits asks for one message. One that is no longer wanted ends its subscription with
+//! its next message, and asks the server for one that takes the delivery's place. So exactly one of
 //! the two arrives; a delivery comes back to the caller as surplus.
 
 use std::time::Duration;
 
 use async_nats::{Message, StatusCode, Subscriber};
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use proto::topology;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -21,12 +21,27 @@ use crate::{
 };
 
 /// What one round of pulling brought.
-#[derive(Default)]
 pub struct Pulled {
-    /// The delivery asked for; none when nothing came in the time given.
-    pub first: Option<Delivery>,
-    /// Deliveries that were on their way when the first one came. To be nak'd at once.
-    pub surplus: Vec<Delivery>,
+    /// The deliveries asked for; none when nothing came in the time given.
+    pub taken: Vec<Delivery>,
+    /// What else is on its way. To be awaited: what comes there has no other reader.
+    pub rest: Rest,
+}
+
+/// Pulls that are open although another one has brought a delivery.
+pub struct Rest {
+    bus: Bus,
+    open: Vec<Pull>,
+}
+
+impl Rest {
+    /// Takes the pulls back; gives the deliveries that were under way, which the caller has no
+    /// room for, perhaps.
+    pub async fn surplus(mut self) -> Vec<Delivery> {
+        let bus = &self.bus;
+        let back = join_all(self.open.iter_mut().map(|pull| pull.taken_back(bus)));
+        back.await.into_iter().flatten().collect()
+    }
 }
 
 /// The server says that a pull lives this often. Two missed mean that it was lost, as happens when
@@ -36,11 +51,14 @@ const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
 /// A round ends this soon when a consumer could not be asked.
 const FAILED_WAIT: Duration = Duration::from_secs(2);
 
+/// Messages that are there already follow each other within this.
+const NEXT_WAIT: Duration = Duration::from_millis(250);
+
 const OPERATION: &str = "pull";
 
 impl Bus {
-    /// Takes one job from the first of `consumers` that has one; if none has, waits for any of
-    /// them, for `wait` or until `stop` is resolved.
+    /// Takes up to `most` jobs from the first of `consumers` that has any; if none has, waits for
+    /// one job of any of them, for `wait` or until `stop` is resolved.
     ///
     /// # Errors
     /// [`Error::NotServed`] when a consumer does not exist, [`Error::NoAnswer`] when the broker is
@@ -48,6 +66,7 @@ impl Bus {
     pub async fn pull(
         &self,
         consumers: &[String],
+        most: usize,
         wait: Duration,
         stop: impl Future,
     ) -> Result<Pulled, Error> {
@@ -55,9 +74,9 @@ impl Bus {
         let mut failed = None;
         let mut served = Vec::new();
         for consumer in consumers {
-            match self.take_waiting(consumer).await {
-                Ok(Some(first)) => return Ok(Pulled { first: Some(first), surplus: Vec::new() }),
-                Ok(None) => served.push(consumer.as_str()),
+            match self.take_waiting(consumer, most).await {
+                Ok(taken) if taken.is_empty() => served.push(consumer.as_str()),
+                Ok(taken) => return Ok(self.brought(taken)),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
@@ -65,27 +84,45 @@ impl Bus {
         let wait = if failed.is_some() { wait.min(FAILED_WAIT) } else { wait };
         let pulled = self.wait_for_any(&served, wait, stop).await?;
         match failed {
-            Some(error) if pulled.first.is_none() => Err(error),
+            Some(error) if pulled.taken.is_empty() => Err(error),
             _ => Ok(pulled),
         }
     }
 
-    /// Asks one consumer for a message that is there already.
-    async fn take_waiting(&self, consumer: &str) -> Result<Option<Delivery>, Error> {
-        let mut pull = self.open(consumer, br#"{"batch":1,"no_wait":true}"#.to_vec()).await?;
-        match timeout(ANSWER_WAIT, pull.next()).await {
-            Ok(Some(message)) => match read(&message) {
-                Sign::Job => Ok(Some(Delivery::new(self, message))),
-                Sign::Ended | Sign::Alive => Ok(None),
-                Sign::NotServed => Err(self.not_served(consumer)),
-            },
-            Ok(None) => Err(self.explain(&next(consumer), no_answer(consumer))),
-            // The answer may still come; whatever it is must not be lost.
-            Err(_) => match pull.taken_back(self).await {
-                Some(late) => Ok(Some(late)),
-                None => Err(self.explain(&next(consumer), no_answer(consumer))),
-            },
+    fn brought(&self, taken: Vec<Delivery>) -> Pulled {
+        Pulled { taken, rest: Rest { bus: self.clone(), open: Vec::new() } }
+    }
+
+    /// Asks one consumer for messages that are there already.
+    async fn take_waiting(&self, consumer: &str, most: usize) -> Result<Vec<Delivery>, Error> {
+        let request = format!("{{\"batch\":{most},\"no_wait\":true}}");
+        let mut pull = self.open(consumer, request.into_bytes()).await?;
+        let mut taken = Vec::new();
+        while taken.len() < most {
+            // They come in one burst: what has come must not wait long for what may not.
+            let patience = if taken.is_empty() { ANSWER_WAIT } else { NEXT_WAIT };
+            match timeout(patience, pull.next()).await {
+                Ok(Some(message)) => match read(&message) {
+                    Sign::Job => taken.push(Delivery::new(self, message)),
+                    Sign::Ended | Sign::Alive => break,
+                    Sign::NotServed if taken.is_empty() => return Err(self.not_served(consumer)),
+                    Sign::NotServed => break,
+                },
+                Ok(None) if taken.is_empty() => {
+                    return Err(self.explain(&next(consumer), no_answer(consumer)));
+                }
+                Ok(None) => break,
+                // The answer may still come; whatever it is must not be lost.
+                Err(_) => {
+                    taken.extend(pull.taken_back(self).await);
+                    if taken.is_empty() {
+                        return Err(self.explain(&next(consumer), no_answer(consumer)));
+                    }
+                    break;
+                }
+            }
         }
+        Ok(taken)
     }
 
     async fn wait_for_any(
@@ -107,13 +144,15 @@ impl Bus {
             first = first_of(self, &mut open, end) => first,
             _ = stop => Ok(None),
         };
+        let rest = Rest { bus: self.clone(), open };
+        if let Ok(Some(first)) = first {
+            return Ok(Pulled { taken: vec![first], rest });
+        }
         // Also after an error: what another pull had under way must not wait for ack_wait.
-        let back = futures_util::future::join_all(open.iter_mut().map(|it| it.taken_back(self)));
-        let mut surplus: Vec<Delivery> = back.await.into_iter().flatten().collect();
+        let late = rest.surplus().await;
         match (first, failed) {
-            (Ok(Some(first)), _) => Ok(Pulled { first: Some(first), surplus }),
-            (Err(error), _) | (_, Some(error)) if surplus.is_empty() => Err(error),
-            _ => Ok(Pulled { first: surplus.pop(), surplus }),
+            (Err(error), _) | (_, Some(error)) if late.is_empty() => Err(error),
+            _ => Ok(self.brought(late)),
         }
     }
 

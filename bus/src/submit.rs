@@ -45,7 +45,7 @@ impl Asked {
 const RACES_MAX: usize = 200;
 
 /// Asks in flight at once.
-const ASKS_AT_ONCE: usize = 8;
+const ASKS_AT_ONCE: usize = 64;
 
 /// Pause after a lost race, times the number of races lost, with jitter by the caller's position.
 const RACE_PAUSE: Duration = Duration::from_millis(2);

@@ -43,6 +43,7 @@ const DEAD_PAYLOAD_CHARS_MAX: usize = 64 << 10;
 enum Done {
     Event(Event),
     Pulled(Result<Pulled, Error>),
+    Surplus(Vec<Delivery>),
     /// An ack was tried; the delivery comes back when it was not confirmed.
     Acked(DeliveryId, Option<Delivery>),
     /// Nothing that the machine asked about.
@@ -125,6 +126,8 @@ impl Hands {
                     return event;
                 }
                 Ok(Done::Pulled(pulled)) => return self.pulled(pulled),
+                Ok(Done::Surplus(none)) if none.is_empty() => {}
+                Ok(Done::Surplus(surplus)) => return Event::Surplus(self.take_in_all(surplus)),
                 Ok(Done::Acked(id, unconfirmed)) => {
                     let confirmed = unconfirmed.is_none();
                     if confirmed {
@@ -159,7 +162,7 @@ impl Hands {
     pub(crate) fn perform(&mut self, effect: Effect) {
         self.metrics.performed(&effect);
         match effect {
-            Effect::Pull(consumers) => self.pull(consumers),
+            Effect::Pull(consumers, most) => self.pull(consumers, most),
             Effect::StopPull => self.stop_pull(),
             Effect::ReadRecord(id, job) => {
                 let results = self.bus.results();
@@ -242,23 +245,25 @@ impl Hands {
         self.tasks.spawn(async move { Done::Event(work.await) });
     }
 
-    fn pull(&mut self, consumers: Vec<String>) {
+    fn pull(&mut self, consumers: Vec<String>, most: usize) {
         let bus = self.bus.clone();
         let (stop, stopped) = oneshot::channel();
         self.stop_pull = Some(stop);
-        self.tasks
-            .spawn(async move { Done::Pulled(bus.pull(&consumers, PULL_WAIT, stopped).await) });
+        self.tasks.spawn(async move {
+            Done::Pulled(bus.pull(&consumers, most, PULL_WAIT, stopped).await)
+        });
     }
 
     fn pulled(&mut self, pulled: Result<Pulled, Error>) -> Event {
         self.stop_pull = None;
         match pulled {
-            Ok(Pulled { first, surplus }) => {
+            Ok(Pulled { taken, rest }) => {
                 if self.pull_failed.take().is_some() {
                     info!("pulling works again");
                 }
-                let deliveries = first.into_iter().chain(surplus);
-                Event::Pulled(deliveries.filter_map(|delivery| self.take_in(delivery)).collect())
+                // Beside what has come: a job need not wait for what other pulls had under way.
+                self.tasks.spawn(async move { Done::Surplus(rest.surplus().await) });
+                Event::Pulled(self.take_in_all(taken))
             }
             Err(error) => {
                 let why = error.to_string();
@@ -269,6 +274,10 @@ impl Hands {
                 Event::PullFailed
             }
         }
+    }
+
+    fn take_in_all(&mut self, deliveries: Vec<Delivery>) -> Vec<Delivered> {
+        deliveries.into_iter().filter_map(|delivery| self.take_in(delivery)).collect()
     }
 
     /// Gives a delivery its name; one that names no job is buried and acked here.

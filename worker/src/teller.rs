@@ -11,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-use bus::Bus;
+use bus::{Bus, Error};
+use futures_util::future::join_all;
 use proto::{
     Epoch, JobKey, V1, WorkerName,
     event::{JobEvent, What, WorkerEvent},
@@ -25,6 +26,9 @@ use crate::metrics::Metrics;
 
 /// News that wait to be told. A job tells about ten; a broker outage may last.
 const NEWS_WAITING: usize = 4096;
+
+/// News told at once.
+const BATCH_MAX: usize = 64;
 
 /// News that nobody takes for so long are given up.
 const TELL_FOR: Duration = Duration::from_secs(15 * 60);
@@ -61,8 +65,10 @@ impl Teller {
     pub(crate) fn start(bus: Bus, metrics: Metrics, tasks: &TaskTracker) -> Self {
         let (news, mut waiting) = mpsc::channel(NEWS_WAITING);
         tasks.spawn(async move {
-            while let Some(news) = waiting.recv().await {
-                tell(&bus, &news).await;
+            let mut batch = Vec::with_capacity(BATCH_MAX);
+            while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
+                tell_all(&bus, &batch).await;
+                batch.clear();
             }
         });
         Self { news, dropped: Arc::default(), metrics }
@@ -77,16 +83,29 @@ impl Teller {
     }
 }
 
-async fn tell(bus: &Bus, news: &News) {
+/// Tells what waits at once, so that a round trip is not the price of each. The client sends them
+/// in order; only those that got no answer are told again, in order, before anything newer.
+async fn tell_all(bus: &Bus, batch: &[News]) {
+    let told = join_all(batch.iter().map(|news| publish(bus, news))).await;
+    for (news, told) in batch.iter().zip(told) {
+        settle(bus, news, told).await;
+    }
+}
+
+async fn publish(bus: &Bus, news: &News) -> Result<(), Error> {
+    match news {
+        News::Event(event) => bus.publish_event(event).await,
+        News::Worker(event) => bus.publish_worker_event(event).await,
+    }
+}
+
+async fn settle(bus: &Bus, news: &News, mut told: Result<(), Error>) {
     let give_up = Instant::now() + TELL_FOR;
     loop {
-        let told = match news {
-            News::Event(event) => bus.publish_event(event).await,
-            News::Worker(event) => bus.publish_worker_event(event).await,
-        };
         match told {
             Err(error) if error.transient() && Instant::now() < give_up => {
                 tokio::time::sleep(AGAIN).await;
+                told = publish(bus, news).await;
             }
             Err(error) => return warn!("an event could not be told: {error}"),
             Ok(()) => return,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bus::{Bus, Endpoint};
+use bus::{Bus, Delivery, Endpoint, Pulled};
 use tests::{Pool, PoolOptions};
 use tokio::time::timeout;
 
@@ -40,6 +40,13 @@ fn subject(priority: &str, number: u128) -> String {
     format!("nbp.build.{CLASS}.{priority}.r.{revision}.h{number}.{incarnation}")
 }
 
+/// Also what the other pulls had under way.
+async fn all(pulled: Pulled) -> Vec<Delivery> {
+    let mut deliveries = pulled.taken;
+    deliveries.extend(pulled.rest.surplus().await);
+    deliveries
+}
+
 #[test]
 fn jobs_that_cross_the_end_of_a_pull_are_surplus_and_not_lost() {
     let pool = pool();
@@ -57,16 +64,17 @@ fn jobs_that_cross_the_end_of_a_pull_are_surplus_and_not_lost() {
                 }
                 publisher.flush().await.expect("sends");
             };
-            let pull = bus.pull(&consumers, Duration::from_secs(30), std::future::pending::<()>());
+            let pull =
+                bus.pull(&consumers, 1, Duration::from_secs(30), std::future::pending::<()>());
             let (pulled, ()) = tokio::join!(pull, publishing);
             let pulled = pulled.expect("the broker is there");
-            let mut deliveries: Vec<_> = pulled.first.into_iter().chain(pulled.surplus).collect();
+            let mut deliveries = all(pulled).await;
             while deliveries.len() < 3 {
                 let pull =
-                    bus.pull(&consumers, Duration::from_secs(3), std::future::pending::<()>());
+                    bus.pull(&consumers, 1, Duration::from_secs(3), std::future::pending::<()>());
                 let pulled = pull.await.expect("the broker is there");
-                assert!(pulled.first.is_some(), "round {round}: {} of 3", deliveries.len());
-                deliveries.extend(pulled.first.into_iter().chain(pulled.surplus));
+                assert!(!pulled.taken.is_empty(), "round {round}: {} of 3", deliveries.len());
+                deliveries.extend(all(pulled).await);
             }
             for mut delivery in deliveries {
                 delivery.ack().await.expect("confirmed");
@@ -89,13 +97,13 @@ fn a_pull_that_is_stopped_gives_back_what_was_on_its_way() {
                 publisher.publish(subject("normal", round), "x".into()).await.expect("sends");
                 publisher.flush().await.expect("sends");
             };
-            let pulled = bus.pull(&consumers, Duration::from_secs(30), stop).await;
-            let mut got = pulled.expect("the broker is there").first;
+            let pulled = bus.pull(&consumers, 1, Duration::from_secs(30), stop).await;
+            let mut got = all(pulled.expect("the broker is there")).await.pop();
             if got.is_none() {
                 // Not sent to that pull: so it is there for the next one.
                 let pull =
-                    bus.pull(&consumers, Duration::from_secs(3), std::future::pending::<()>());
-                got = pull.await.expect("the broker is there").first;
+                    bus.pull(&consumers, 1, Duration::from_secs(3), std::future::pending::<()>());
+                got = all(pull.await.expect("the broker is there")).await.pop();
             }
             let mut delivery = got.unwrap_or_else(|| panic!("round {round}: a job is lost"));
             delivery.ack().await.expect("confirmed");
@@ -111,7 +119,8 @@ fn a_consumer_that_is_gone_does_not_keep_the_others_from_being_served() {
         let publisher = async_nats::connect(pool.nats.url()).await.expect("connects");
         let consumers = [consumers(&["gone"]), consumers(&["low"])].concat();
         let start = Instant::now();
-        let nothing = bus.pull(&consumers, Duration::from_secs(30), std::future::pending::<()>());
+        let nothing =
+            bus.pull(&consumers, 1, Duration::from_secs(30), std::future::pending::<()>());
         let failed = timeout(Duration::from_secs(20), nothing).await.expect("a short round");
         let message = failed.err().expect("one consumer is gone").to_string();
         assert!(message.contains("x86_64-linux-gone"), "{message}");
@@ -122,9 +131,36 @@ fn a_consumer_that_is_gone_does_not_keep_the_others_from_being_served() {
             publisher.publish(subject("low", 1), "x".into()).await.expect("sends");
             publisher.flush().await.expect("sends");
         };
-        let pull = bus.pull(&consumers, Duration::from_secs(30), std::future::pending::<()>());
+        let pull = bus.pull(&consumers, 1, Duration::from_secs(30), std::future::pending::<()>());
         let (pulled, ()) = tokio::join!(pull, publishing);
-        let mut delivery = pulled.expect("served").first.expect("a job");
+        let mut delivery = all(pulled.expect("served")).await.pop().expect("a job");
         delivery.ack().await.expect("confirmed");
     });
+}
+
+#[test]
+fn a_round_takes_as_many_as_there_is_room_for_and_leaves_the_rest() {
+    let pool = pool();
+    pool.block_on(async {
+        let bus = connect(&pool).await;
+        let publisher = async_nats::connect(pool.nats.url()).await.expect("connects");
+        let js = async_nats::jetstream::new(publisher);
+        for number in 0..20 {
+            let sent = js.publish(subject("normal", number), "x".into()).await.expect("sends");
+            sent.await.expect("stored");
+        }
+        let consumers = consumers(&["high", "normal", "low"]);
+        let mut rounds = Vec::new();
+        while rounds.iter().sum::<usize>() < 20 {
+            let pull =
+                bus.pull(&consumers, 8, Duration::from_secs(30), std::future::pending::<()>());
+            let taken = all(pull.await.expect("the broker is there")).await;
+            rounds.push(taken.len());
+            for mut delivery in taken {
+                delivery.ack().await.expect("confirmed");
+            }
+        }
+        assert_eq!(rounds, [8, 8, 4]);
+    });
+    assert_eq!(pool.messages("NBP_JOBS"), 0);
 }

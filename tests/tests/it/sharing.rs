@@ -81,10 +81,10 @@ fn idle_pulls_and_surplus_deliveries_cost_no_attempt() {
             ["high", "normal", "low"].map(|priority| format!("x86_64-linux-{priority}")).into();
         let pulls = (0..50).map(|_| async {
             let never = std::future::pending::<()>();
-            let pulled = bus.pull(&consumers, Duration::from_secs(8), never).await;
+            let pulled = bus.pull(&consumers, 1, Duration::from_secs(8), never).await;
             let pulled = pulled.expect("the broker is there");
             let mut handed_back = 0;
-            for delivery in pulled.first.into_iter().chain(pulled.surplus) {
+            for delivery in pulled.taken.into_iter().chain(pulled.rest.surplus().await) {
                 delivery.nak(Duration::ZERO).await;
                 handed_back += 1;
             }

@@ -68,6 +68,8 @@ pub enum Written {
 pub enum Event {
     /// A round of pulling ended.
     Pulled(Vec<Delivered>),
+    /// What a round of pulling brought besides, when the next one may be under way already.
+    Surplus(Vec<Delivered>),
     /// A round of pulling failed.
     PullFailed,
     /// The record of a job was read for a delivery.
@@ -99,8 +101,9 @@ pub enum Event {
 /// What a worker does about it.
 #[derive(Debug)]
 pub enum Effect {
-    /// Take one job from the first of these consumers that has one, else wait for any.
-    Pull(Vec<String>),
+    /// Take up to so many jobs from the first of these consumers that has any, else wait for one of
+    /// any.
+    Pull(Vec<String>, usize),
     /// Take the open pull back.
     StopPull,
     /// Read the record from the leader.

@@ -80,6 +80,10 @@ impl Settings {
 /// Each eighth round asks the consumers in the opposite order, so that `low` never starves.
 const LOW_FIRST_EVERY: u64 = 8;
 
+/// A round takes at most this part of the free slots, or one job: while there are few jobs, workers
+/// that are idle share them out.
+const PULL_SHARE: usize = 4;
+
 /// A failed pull is tried again after this long.
 const PULL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -96,7 +100,7 @@ pub struct Machine {
     refused: Refused,
 }
 
-/// At most one round of pulling is under way, and it takes one job.
+/// At most one round of pulling is under way.
 #[derive(Debug, PartialEq)]
 enum Pull {
     Idle,
@@ -140,6 +144,7 @@ impl Machine {
         let mut out = Vec::new();
         match event {
             Event::Pulled(deliveries) => self.pulled(now, deliveries, &mut out),
+            Event::Surplus(deliveries) => self.taken(now, deliveries, &mut out),
             Event::PullFailed => self.pull = Pull::Pausing(now.mono + PULL_AGAIN),
             Event::RecordRead(id, answer) => {
                 self.with(id, now, &mut out, |job, ctx| job.record_read(answer, ctx));
@@ -228,6 +233,10 @@ impl Machine {
 
     fn pulled(&mut self, now: Now, deliveries: Vec<Delivered>, out: &mut Vec<Effect>) {
         self.pull = Pull::Idle;
+        self.taken(now, deliveries, out);
+    }
+
+    fn taken(&mut self, now: Now, deliveries: Vec<Delivered>, out: &mut Vec<Effect>) {
         for delivered in deliveries {
             if self.draining() || self.paused.is_some() || self.free() == 0 {
                 out.push(Effect::Nak(delivered.id, Duration::ZERO));
@@ -287,7 +296,8 @@ impl Machine {
             }
             Pull::Idle if !closed && self.free() > 0 => {
                 self.pull = Pull::Open;
-                out.push(Effect::Pull(self.order()));
+                let (consumers, most) = self.order();
+                out.push(Effect::Pull(consumers, most));
             }
             Pull::Open | Pull::Closing => {}
             Pull::Idle | Pull::Pausing(_) => {
@@ -299,16 +309,19 @@ impl Machine {
         }
     }
 
-    /// The consumers in the order in which they are asked: by priority, then by class.
-    fn order(&mut self) -> Vec<String> {
+    /// The consumers in the order in which they are asked, by priority, then by class; and how many
+    /// jobs the first of them that has any may give.
+    fn order(&mut self) -> (Vec<String>, usize) {
         self.rounds += 1;
         let mut priorities = Priority::ALL;
+        let mut most = (self.free() / PULL_SHARE).max(1);
         if self.rounds.is_multiple_of(LOW_FIRST_EVERY) {
             priorities.reverse();
+            most = 1;
         }
         let consumers = |priority| {
             self.settings.classes.iter().map(move |class| topology::consumer_name(class, priority))
         };
-        priorities.into_iter().flat_map(consumers).collect()
+        (priorities.into_iter().flat_map(consumers).collect(), most)
     }
 }

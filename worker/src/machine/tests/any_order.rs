@@ -58,8 +58,8 @@ impl World {
 
     fn perform(&mut self, effect: &Effect) {
         match effect {
-            Effect::Pull(consumers) => {
-                assert_eq!(consumers.len(), 3);
+            Effect::Pull(consumers, most) => {
+                assert_eq!((consumers.len(), *most), (3, 1));
                 self.open.push(Open::Pull);
             }
             Effect::ReadRecord(id, _) => self.ask(*id, Open::Record(*id)),
@@ -169,7 +169,14 @@ impl World {
             delivered.poison = flavour.is_multiple_of(7).then(|| "no JSON".into());
             pulled.push(delivered);
         }
-        Event::Pulled(pulled)
+        // What other pulls had under way comes after the next round has begun.
+        let late = pulled.split_off(if flavour.is_multiple_of(2) {
+            pulled.len().min(1)
+        } else {
+            pulled.len()
+        });
+        self.on(Event::Pulled(pulled));
+        Event::Surplus(late)
     }
 
     /// Faults stop, a drain begins, and whoever asks is told that the job is another's.

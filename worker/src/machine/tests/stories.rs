@@ -197,7 +197,7 @@ fn a_frozen_worker_that_wakes_finds_another_epoch_and_writes_nothing() {
     assert!(story.did(|effect| matches!(effect, Effect::Kill(ID))));
     assert!(story.told("fenced"));
     story.ends(101, BuildEnd::Built(built()));
-    let silent = |effect: &Effect| matches!(effect, Effect::Pull(_) | Effect::Tell { .. });
+    let silent = |effect: &Effect| matches!(effect, Effect::Pull(..) | Effect::Tell { .. });
     assert!(story.effects.iter().all(silent), "{:?}", story.effects);
     assert!(story.machine.jobs().is_empty());
 }
@@ -345,7 +345,32 @@ fn surplus_deliveries_go_back_at_once() {
     let effects = machine.step(at(0), Event::Pulled(four));
     let back = effects.iter().filter(|effect| matches!(effect, Effect::Nak(_, Duration::ZERO)));
     assert_eq!(back.count(), 2);
-    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Pull(_))));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Pull(..))));
+}
+
+#[test]
+fn surplus_that_comes_late_leaves_the_next_round_alone() {
+    let mut machine = Machine::new(settings());
+    machine.step(at(0), Event::Tick);
+    let effects = machine.step(at(0), Event::Pulled(vec![delivered(1, "web")]));
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Pull(..))));
+    let late = vec![delivered(2, "db"), delivered(3, "mail")];
+    let effects = machine.step(at(0), Event::Surplus(late));
+    let back = |effect: &&Effect| matches!(effect, Effect::Nak(DeliveryId(3), Duration::ZERO));
+    assert_eq!(effects.iter().filter(back).count(), 1);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Pull(..))));
+    assert_eq!(machine.jobs().len(), 2);
+}
+
+#[test]
+fn a_round_takes_a_part_of_many_free_slots_and_one_job_of_low_when_low_is_first() {
+    let mut machine = Machine::new(Settings { slots: 64, ..settings() });
+    let mut effects = machine.step(at(0), Event::Tick);
+    for round in 1..=8 {
+        let [Effect::Pull(_, most)] = &effects[..] else { panic!("no pull: {effects:?}") };
+        assert_eq!(*most, if round == 8 { 1 } else { 16 });
+        effects = machine.step(at(0), Event::Pulled(Vec::new()));
+    }
 }
 
 #[test]
@@ -358,7 +383,7 @@ fn a_build_that_waits_for_a_lock_lends_its_slot() {
     // The pull that is open already counts for the lent slot.
     story.on(1, Event::Pulled(vec![delivered(2, "db")]));
     assert_eq!(story.machine.jobs().len(), 2);
-    assert!(!story.did(|effect| matches!(effect, Effect::Pull(_))));
+    assert!(!story.did(|effect| matches!(effect, Effect::Pull(..))));
 }
 
 #[test]
@@ -367,7 +392,7 @@ fn high_comes_before_low_and_low_is_first_now_and_then() {
     let mut effects = machine.step(at(0), Event::Tick);
     let mut first = Vec::new();
     for _ in 0..16 {
-        let [Effect::Pull(consumers)] = &effects[..] else { panic!("no pull: {effects:?}") };
+        let [Effect::Pull(consumers, _)] = &effects[..] else { panic!("no pull: {effects:?}") };
         first.push(consumers[0].clone());
         effects = machine.step(at(0), Event::Pulled(Vec::new()));
     }
@@ -385,7 +410,7 @@ fn a_paused_worker_pulls_nothing_and_says_why() {
     assert!(matches!(effects[..], [Effect::Nak(_, Duration::ZERO)]));
     assert_eq!(machine.paused(), Some("disk"));
     let effects = machine.step(at(2), Event::Paused(None));
-    assert!(matches!(effects[..], [Effect::Pull(_)]));
+    assert!(matches!(effects[..], [Effect::Pull(..)]));
 }
 
 #[test]
@@ -560,7 +585,7 @@ fn a_class_that_is_set_up_later_is_pulled_from_in_the_next_round() {
     let mut machine = Machine::new(settings());
     let pulls = |effects: Vec<Effect>| {
         effects.into_iter().find_map(|effect| match effect {
-            Effect::Pull(consumers) => Some(consumers),
+            Effect::Pull(consumers, _) => Some(consumers),
             _ => None,
         })
     };

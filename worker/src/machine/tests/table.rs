@@ -221,7 +221,7 @@ fn stages() -> Vec<fn() -> Course> {
 fn shown(effect: &Effect) -> Option<String> {
     Some(match effect {
         // The other slot pulls on, whatever happens to this job.
-        Effect::Pull(_) | Effect::StopPull => return None,
+        Effect::Pull(..) | Effect::StopPull => return None,
         Effect::ReadRecord(..) => "read record".into(),
         Effect::ReadRequest(..) => "read request".into(),
         Effect::WriteRecord { record, expected, .. } => {

@@ -38,7 +38,7 @@ impl World {
 
     pub(super) fn perform(&mut self, number: usize, effect: Effect) {
         match effect {
-            Effect::Pull(consumers) => self.pull(number, &consumers),
+            Effect::Pull(consumers, _) => self.pull(number, &consumers),
             Effect::StopPull => self.stop_pull(number),
             Effect::ReadRecord(id, _) => {
                 if self.in_hand(number, id) {

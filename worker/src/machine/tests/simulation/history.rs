@@ -48,8 +48,10 @@ fn answer<T>(it: &Answer<T>, tell: impl Fn(&T) -> String) -> String {
 pub(super) fn event(it: &Event) -> Option<String> {
     Some(match it {
         Event::Tick => return None,
-        Event::Pulled(deliveries) if deliveries.is_empty() => return None,
-        Event::Pulled(deliveries) => {
+        Event::Pulled(deliveries) | Event::Surplus(deliveries) if deliveries.is_empty() => {
+            return None;
+        }
+        Event::Pulled(deliveries) | Event::Surplus(deliveries) => {
             let one = |it: &crate::machine::io::Delivered| {
                 let (of, job) = (incarnation(it.subject.incarnation), &it.subject.job.host);
                 format!("#{} {job} {of} {}", it.id.0, it.subject.priority)
@@ -74,7 +76,7 @@ pub(super) fn event(it: &Event) -> Option<String> {
 /// What a machine does; nothing for what only people hear of.
 pub(super) fn effect(it: &Effect) -> Option<String> {
     Some(match it {
-        Effect::Pull(_) | Effect::StopPull | Effect::Tell { .. } => return None,
+        Effect::Pull(..) | Effect::StopPull | Effect::Tell { .. } => return None,
         Effect::NoteGood(..) => return None,
         Effect::Bury { id, .. } => format!("#{} writes a dead letter", id.0),
         Effect::ReadRecord(..) | Effect::ReadRequest(..) => return None,
