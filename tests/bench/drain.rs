@@ -32,7 +32,8 @@ pub(crate) fn rows(rounds: usize) -> Vec<Row> {
     Sync::BOTH.map(row).into()
 }
 
-fn pool(sync: Sync, count: usize) -> f64 {
+/// Jobs per second with so many queued at the start.
+pub(crate) fn pool(sync: Sync, count: usize) -> f64 {
     runtime().block_on(async {
         let broker = Broker::start(sync, LONG).await;
         broker.queue(&jobs(count)).await;

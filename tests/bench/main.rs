@@ -7,12 +7,16 @@
 
 mod broker;
 mod drain;
+mod farm;
 mod floor;
+mod growth;
 mod latency;
+mod lines;
 mod machine;
 mod noop;
 mod report;
 mod row;
+mod scale;
 mod size;
 mod submit;
 mod takeover;
@@ -35,6 +39,10 @@ const GROUPS: &[Group] = &[
     Group { name: "submit", run: submit::rows },
     Group { name: "verdict", run: verdict::rows },
     Group { name: "takeover", run: takeover::rows },
+    Group { name: "farm", run: farm::rows },
+    Group { name: "lines", run: lines::rows },
+    Group { name: "growth", run: growth::rows },
+    Group { name: "scale", run: scale::rows },
 ];
 
 /// Rounds of a row; rows of over half a minute take [`FEW`].

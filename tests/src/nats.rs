@@ -100,6 +100,11 @@ impl NatsServer {
         format!("nats://{}", self.address())
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.running().id()
+    }
+
     pub fn store_dir(&self) -> PathBuf {
         self.dir.path().join("store")
     }
