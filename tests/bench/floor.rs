@@ -27,7 +27,7 @@ use crate::{
     noop::built,
 };
 
-/// What a job writes, made once: a bare loop composes nothing.
+/// What a job writes, as large as the pool's and known before the claim.
 struct Payloads {
     claim: Bytes,
     finish: Bytes,
