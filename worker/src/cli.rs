@@ -135,6 +135,9 @@ pub enum Roots {
         /// The config file (worker.toml).
         #[arg(long)]
         config: PathBuf,
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
     },
     /// Remove roots that are of no use any more, keep what has landed as a generation, and show both;
     /// `worker run` does so by itself
@@ -145,6 +148,9 @@ pub enum Roots {
         /// Only show them
         #[arg(long)]
         dry_run: bool,
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
     },
 }
 

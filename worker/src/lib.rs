@@ -90,9 +90,11 @@ async fn command(cli: Cli) -> Result<proto::ExitCode, Error> {
             let broker = BrokerConfig { data_dir, program: nats_server, port };
             run::standalone(config, broker, &service, signals::stop_orders()?).await?;
         }
-        Command::Roots(cli::Roots::List { config }) => roots::list(&Config::load(&config)?)?,
-        Command::Roots(cli::Roots::Prune { config, dry_run }) => {
-            roots::prune(&Config::load(&config)?, dry_run).await?;
+        Command::Roots(cli::Roots::List { config, json }) => {
+            roots::list(&Config::load(&config)?, json)?;
+        }
+        Command::Roots(cli::Roots::Prune { config, dry_run, json }) => {
+            roots::prune(&Config::load(&config)?, dry_run, json).await?;
         }
         Command::Manual(manual) => {
             manual.tell::<Cli>(&console).map_err(Error::Output)?;

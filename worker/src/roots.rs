@@ -5,6 +5,8 @@ mod keeper;
 
 use std::io::{self, Write as _};
 
+use proto::time::millis;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::keeper::Keeper;
@@ -18,9 +20,8 @@ use crate::{
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub(crate) fn list(config: &Config) -> Result<(), Error> {
-    let fates = Keeper::new(config, CancellationToken::new()).fates()?;
-    say(fates.iter().map(|(root, fate)| line(root, *fate)))
+pub(crate) fn list(config: &Config, json: bool) -> Result<(), Error> {
+    say(&Keeper::new(config, CancellationToken::new()).fates()?, json)
 }
 
 /// `worker roots prune`: removes what is of no use any more and makes generations of what has
@@ -28,11 +29,10 @@ pub(crate) fn list(config: &Config) -> Result<(), Error> {
 ///
 /// # Errors
 /// When a root cannot be removed, or this is not the worker's user.
-pub(crate) async fn prune(config: &Config, dry_run: bool) -> Result<(), Error> {
+pub(crate) async fn prune(config: &Config, dry_run: bool, json: bool) -> Result<(), Error> {
     let keeper = Keeper::new(config, CancellationToken::new());
     keeper.must_be_owner()?;
-    let done = keeper.prune(dry_run).await?;
-    say(done.iter().map(|(root, fate)| line(root, *fate)))
+    say(&keeper.prune(dry_run).await?, json)
 }
 
 fn line(root: &Root, fate: Fate) -> String {
@@ -50,14 +50,39 @@ fn line(root: &Root, fate: Fate) -> String {
     format!("{repo} {host} {branch} {commit} {target}: {fate}")
 }
 
+/// The same as an object.
+fn object(root: &Root, fate: Fate) -> Value {
+    let (fate, left) = match fate {
+        Fate::Generation => ("generation", None),
+        Fate::Candidate(left) => ("candidate", Some(left)),
+        Fate::Unknown => ("unknown-repo", None),
+        Fate::Surplus => ("surplus", None),
+        Fate::Expired => ("expired", None),
+        Fate::Landed => ("landed", None),
+        Fate::Unasked => ("undecided", None),
+    };
+    json!({
+        "repo": root.repo,
+        "host": root.host,
+        "branch": shown_branch(&root.branch),
+        "revision": root.commit().to_string(),
+        "out_path": root.target,
+        "fate": fate,
+        "left_ms": left.map(millis),
+    })
+}
+
 /// On stdout; a reader that has seen enough is no failure.
-fn say(lines: impl Iterator<Item = String>) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
-    for line in lines {
-        match writeln!(out, "{}", telemetry::plain(&line)) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            written => written.map_err(Error::Output)?,
+fn say(fates: &[(Root, Fate)], json: bool) -> Result<(), Error> {
+    let text = match json {
+        true => {
+            let all: Vec<Value> = fates.iter().map(|(root, fate)| object(root, *fate)).collect();
+            Value::from(all).to_string() + "\n"
         }
+        false => fates.iter().map(|(root, fate)| line(root, *fate) + "\n").collect(),
+    };
+    match io::stdout().lock().write_all(telemetry::plain_lines(&text).as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(Error::Output),
     }
-    Ok(())
 }

@@ -125,6 +125,13 @@ fn what_is_surplus_or_expired_goes_and_the_rest_stays() {
     assert!(candidates.iter().all(|out| valid(&pool.store, out)));
     let listed = roots_command(&pool, "list").expect_code(0).stdout;
     assert_eq!(listed.lines().filter(|line| line.ends_with(": generation")).count(), 3, "{listed}");
+    let json = roots_command(&pool, "list --json").expect_code(0).json();
+    let all = json.as_array().expect("a list");
+    assert_eq!(all.len(), listed.lines().count());
+    let keys: Vec<&String> = all[0].as_object().expect("an object").keys().collect();
+    assert_eq!(keys, ["branch", "fate", "host", "left_ms", "out_path", "repo", "revision"]);
+    assert_eq!(all.iter().filter(|root| root["fate"] == "generation").count(), 3, "{json:#}");
+    assert!(all.iter().any(|root| root["left_ms"].as_u64() > Some(0)), "{json:#}");
     let candidate = "homelab h01 flake-update/1 ";
     let shown: Vec<&str> = listed.lines().filter(|line| line.starts_with(candidate)).collect();
     assert!(shown.len() == 3 && shown[0].contains("candidate for 1"), "{listed}");
