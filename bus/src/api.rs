@@ -2,13 +2,17 @@
 //!
 //! Each call is bounded in time: while it is disconnected, the client queues.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use async_nats::jetstream::{
     message::{PublishMessage, StreamMessage},
     response::Response,
     stream::RawMessageBuilder,
 };
+use proto::{Timestamp, time::millis};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -37,6 +41,30 @@ impl Bus {
             Err(_) => Err(no_answer()),
         };
         answer.map(|ack| ack.sequence).map_err(|error| self.explain(subject, error))
+    }
+
+    /// What time it is at the server that leads a stream: a description of it says when it was
+    /// given.
+    pub(crate) async fn stream_time(
+        &self,
+        operation: &'static str,
+        stream: &str,
+    ) -> Result<Timestamp, Error> {
+        #[derive(Deserialize)]
+        struct Described {
+            ts: String,
+        }
+        let call = format!("STREAM.INFO.{stream}");
+        let described: Option<Described> = self.api(operation, &call, &json!({})).await?;
+        let described =
+            described.ok_or_else(|| Error::NotServed { operation, subject: stream.to_owned() })?;
+        let time = humantime::parse_rfc3339(&described.ts).ok();
+        let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        since.map(|since| Timestamp(millis(since))).ok_or_else(|| Error::Server {
+            operation,
+            subject: stream.to_owned(),
+            reason: format!("{:?} is no time", described.ts),
+        })
     }
 
     /// The newest message of a subject, from the leader.

@@ -1,7 +1,5 @@
 //! What gates keep and tell: their runs, the landing leases, and the news of a landing.
 
-use std::time::Duration;
-
 use async_nats::jetstream::message::PublishMessage;
 use proto::{
     Timestamp,
@@ -9,8 +7,7 @@ use proto::{
     subject, topology,
     topology::Bucket,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::json;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     bucket::{Records, encode},
@@ -34,19 +31,7 @@ impl Bus {
     /// # Errors
     /// No answer, denied, no such bucket.
     pub async fn gates_time(&self) -> Result<Timestamp, Error> {
-        let operation = "read the clock";
-        let stream = Bucket::Gates.stream();
-        let call = format!("STREAM.INFO.{stream}");
-        let info: Option<Info> = self.api(operation, &call, &json!({})).await?;
-        let info = info.ok_or_else(|| Error::NotServed { operation, subject: stream.clone() })?;
-        let time = humantime::parse_rfc3339(&info.ts).ok();
-        let since = time.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-        let bad = || Error::Server {
-            operation,
-            subject: stream,
-            reason: format!("{:?} is no time", info.ts),
-        };
-        since.map(|since: Duration| Timestamp(proto::time::millis(since))).ok_or_else(bad)
+        self.stream_time("read the clock", &Bucket::Gates.stream()).await
     }
 
     /// Tells of a landing, once: telling the newest one of a repository again does nothing.
@@ -88,10 +73,4 @@ impl Bus {
         let publish = PublishMessage::build().payload(payload).message_id(id);
         self.publish_acked("publish event", &address, publish, bytes).await.map(drop)
     }
-}
-
-/// The part of a stream's info that tells the time.
-#[derive(Deserialize)]
-struct Info {
-    ts: String,
 }

@@ -5,12 +5,10 @@
 //! name. So no job is taken, nothing is stored, and the answer or its denial tells all there is to
 //! know.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_nats::{HeaderMap, Request, client::RequestErrorKind};
 use proto::{Timestamp, topology};
-use serde::Deserialize;
-use serde_json::json;
 
 use crate::{clock, connection::ANSWER_WAIT, connection::Bus, error::Error};
 
@@ -156,25 +154,10 @@ impl Bus {
     /// # Errors
     /// No answer, denied, not set up, or a server that does not tell.
     pub async fn server_time(&self) -> Result<Sample, Error> {
-        let (operation, subject) = ("ask for the time", format!("STREAM.INFO.{}", topology::JOBS));
         let sent = clock::steady();
-        let told: Option<Told> = self.api(operation, &subject, &json!({})).await?;
-        let answered = clock::steady();
-        let told = told.ok_or_else(|| Error::NotServed { operation, subject: subject.clone() })?;
-        let time = humantime::parse_rfc3339(&told.ts).map_err(|error| Error::Server {
-            operation,
-            subject,
-            reason: error.to_string(),
-        })?;
-        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Ok(Sample { sent, answered, stored: Timestamp(proto::time::millis(since)) })
+        let stored = self.stream_time("ask for the time", topology::JOBS).await?;
+        Ok(Sample { sent, answered: clock::steady(), stored })
     }
-}
-
-/// The part of a stream's description that tells when it was given.
-#[derive(Deserialize)]
-struct Told {
-    ts: String,
 }
 
 #[cfg(test)]

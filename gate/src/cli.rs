@@ -120,18 +120,6 @@ mod tests {
 
     #[test]
     fn every_command_has_examples_and_each_of_them_can_be_typed() {
-        let mut command = Cli::command();
-        command.build();
-        for below in command.get_subcommands().filter(|it| !it.is_hide_set()) {
-            let help = below.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let without = ["help", "completions"].contains(&below.get_name());
-            assert!(without || help.contains("Examples:"), "{}", below.get_name());
-        }
-        let examples = options::examples(&command);
-        assert!(examples.len() > 8, "{examples:?}");
-        for words in examples {
-            let parsed = Cli::try_parse_from(&words);
-            assert!(parsed.is_ok(), "{words:?}: {:?}", parsed.err());
-        }
+        options::check_examples::<Cli>(8);
     }
 }

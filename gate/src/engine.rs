@@ -111,7 +111,8 @@ impl Kept {
         let end = match &driven {
             Ok(Driven::Ended(run)) => run.stage.ended().map_or("waits", End::name),
             Ok(Driven::Paused(..)) => "waits",
-            Err(_) => "failed",
+            // Not "failed": that is a verdict.
+            Err(_) => "error",
         };
         span.record("nbp.end", end);
         driven

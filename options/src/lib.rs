@@ -21,7 +21,7 @@ use telemetry::{Color, Telemetry};
 use tracing::level_filters::LevelFilter;
 
 pub use console::Console;
-pub use manual::{Completions, EXIT_CODES, ManPages, Manual, examples, help};
+pub use manual::{Completions, EXIT_CODES, ManPages, Manual, check_examples, help};
 pub use push::{Push, tell};
 
 /// Where the broker is and who we are. The command line and the environment win over the config

@@ -3,7 +3,7 @@
 
 use std::{fs, io, path::Path};
 
-use clap::{Args, Command, CommandFactory, Subcommand, ValueEnum};
+use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_mangen::Man;
 
 use crate::Console;
@@ -22,9 +22,31 @@ pub fn help(examples: &str) -> String {
     format!("{examples}\n\n{EXIT_CODES}")
 }
 
+/// For the test of each program: every command that is shown has examples, there are more than
+/// `least` in all, and each of them can be typed.
+///
+/// # Panics
+/// When that is not so.
+#[track_caller]
+pub fn check_examples<T: Parser>(least: usize) {
+    let mut command = T::command();
+    command.build();
+    for below in command.get_subcommands().filter(|it| !it.is_hide_set()) {
+        let help = below.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let without = ["help", "completions"].contains(&below.get_name());
+        assert!(without || help.contains("Examples:"), "{}", below.get_name());
+    }
+    let examples = examples(&command);
+    assert!(examples.len() > least, "{examples:?}");
+    for words in examples {
+        let parsed = T::try_parse_from(&words);
+        assert!(parsed.is_ok(), "{words:?}: {:?}", parsed.err());
+    }
+}
+
 /// The command lines that stand as examples in the help of a program and of its commands, as words:
-/// for the tests that read them. What a shell would fill in is a commit.
-pub fn examples(command: &Command) -> Vec<Vec<String>> {
+/// for the test that reads them. What a shell would fill in is a commit.
+fn examples(command: &Command) -> Vec<Vec<String>> {
     let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
     let start = format!("  {} ", name.split(' ').next().unwrap_or_default());
