@@ -1,9 +1,11 @@
 //! Reading how jobs stand: both records of each from the leader, and who is alive. It judges
 //! nothing; `view` does.
 
-use bus::Bus;
+use std::collections::HashSet;
+
+use bus::{Bus, Entry};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use proto::{Class, JobKey, Outcome, Presence, Record, RunRecord, State};
+use proto::{Class, JobKey, Outcome, Presence, Record, Request, RunRecord, State};
 
 use crate::{
     queue::{self, Around},
@@ -35,6 +37,29 @@ pub(crate) async fn of_run(bus: &Bus, run: &RunRecord) -> Result<Vec<HostStatus>
     read(bus, jobs, &around).await
 }
 
+/// The same for somebody who only looks: with one read for each job that has ended. An end that was
+/// stored after the run answers it, unless the queue has the job again; its request is not read.
+pub(crate) async fn glance(bus: &Bus, run: &RunRecord) -> Result<Vec<HostStatus>, bus::Error> {
+    let around = queue::read(bus, run.hosts.values().cloned()).await?;
+    // Both times are the server's.
+    let recorded = bus.runs().get(&run.key()).await?.time;
+    let queued: HashSet<&JobKey> = around.queued().iter().map(|it| &it.job).collect();
+    let reads = run.jobs().map(|(job, class)| {
+        let (around, queued) = (&around, &queued);
+        async move {
+            let record = bus.results().get(&job.to_string()).await?;
+            let answers = record.value.as_ref().is_some_and(ended) && record.time > recorded;
+            let seen = match answers && !queued.contains(&job) {
+                true => Seen::of(Entry::none(), record),
+                false => with_request(bus, &job, record).await?,
+            };
+            let look = Look { around, now: bus::clock::now() };
+            Ok(HostStatus::of(job, class, &seen, look))
+        }
+    });
+    stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
+}
+
 /// The living workers.
 pub(crate) async fn workers(bus: &Bus) -> Result<Vec<Presence>, bus::Error> {
     let found = bus.workers().list("*").await?;
@@ -42,17 +67,36 @@ pub(crate) async fn workers(bus: &Bus) -> Result<Vec<Presence>, bus::Error> {
 }
 
 /// One job. The record is read first: an asking that comes in between shows as queued, and never
-/// as an end that it did not have. Of what nobody wants the record is read after the request, too:
-/// a worker that has not got it by then will find that nobody wants it.
+/// as an end that it did not have.
 pub(crate) async fn seen(bus: &Bus, job: &JobKey) -> Result<Seen, bus::Error> {
+    let record = bus.results().get(&job.to_string()).await?;
+    with_request(bus, job, record).await
+}
+
+/// A job whose record was just read. Of what nobody wants it is read again after the request: a
+/// worker that has not got it by then will find that nobody wants it.
+async fn with_request(
+    bus: &Bus,
+    job: &JobKey,
+    mut record: Entry<Record>,
+) -> Result<Seen, bus::Error> {
     let key = job.to_string();
-    let mut record = bus.results().get(&key).await?;
     let request = bus.requests().get(&key).await?;
     if request.value.as_ref().is_some_and(|request| !request.wanted()) {
         record = bus.results().get(&key).await?;
     }
-    forget_difference(record.value.as_mut());
-    Ok(Seen { request, record })
+    Ok(Seen::of(request, record))
+}
+
+impl Seen {
+    fn of(request: Entry<Request>, mut record: Entry<Record>) -> Self {
+        forget_difference(record.value.as_mut());
+        Self { request, record }
+    }
+}
+
+fn ended(record: &Record) -> bool {
+    matches!(record.state, State::Finished(_))
 }
 
 /// What changed in a closure is the gate's business and up to 16 KiB a host: more than all else

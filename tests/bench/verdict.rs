@@ -1,14 +1,18 @@
-//! `gate check`, the whole program, over results that stand in the bucket.
+//! `gate check` and `producer status`, the whole programs, over results that stand in the bucket.
 
 use bus::clock;
 use futures_util::{StreamExt as _, stream};
 use proto::{
-    Class, Host, Identity, Priority, RunId, RunRecord, V1, subject::JobSubject, topology::Bucket,
+    Class, Host, Identity, Priority, RunId, RunRecord, V1,
+    subject::JobSubject,
+    topology::{self, Bucket},
 };
+use tempfile::TempDir;
 use tests::{
     process::{binary, command},
     scratch,
 };
+use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use crate::{
@@ -19,30 +23,63 @@ use crate::{
     timed,
 };
 
+/// Hosts, the milliseconds that a verdict over them may take, and a look at them.
+const SIZES: [(usize, f64, Option<f64>); 3] =
+    [(16, 20.0, None), (1_000, 300.0, None), (10_000, 3_000.0, Some(1_000.0))];
+
 pub(crate) fn rows(rounds: usize) -> Vec<Row> {
-    let row = |(count, most): (usize, f64)| {
-        let values = measured(count, rounds);
-        Row::alone(format!("verdict over {count} hosts"), "ms", values, Target::AtMost(most))
-    };
-    [(16, 20.0), (1_000, 300.0), (10_000, 3_000.0)].map(row).into()
+    let mut rows = Vec::new();
+    for (count, verdict, status) in SIZES {
+        let built = Built::new(count);
+        let mut row = |what: &str, most, round: fn(&Built) -> f64| {
+            let values = (0..rounds).map(|_| round(&built));
+            let what = format!("{what} {count} hosts");
+            rows.push(Row::alone(what, "ms", values, Target::AtMost(most)));
+        };
+        row("verdict over", verdict, Built::verdict);
+        if let Some(status) = status {
+            row("`status` of a run of", status, Built::status);
+        }
+    }
+    rows
 }
 
-fn measured(count: usize, rounds: usize) -> Vec<f64> {
-    let runtime = runtime();
-    let (broker, id, revision) = runtime.block_on(finished(count));
-    let dir = scratch();
-    let config = dir.path().join("gate.toml");
-    let text = format!("[nats]\nurl = \"{}\"\n", broker.server.url());
-    std::fs::write(&config, text).expect("a writable temporary folder");
-    let measure = |_| {
-        let mut check = command(binary("gate"));
-        check.current_dir(dir.path()).env("HOME", dir.path()).arg("--config").arg(&config);
-        check.args(["check", "--repo", REPO, "--rev", &revision, "--run", &id.to_string()]);
-        let (took, said) = timed(&mut check);
-        assert!(said.contains("pass"), "{said}");
+/// A finished run and its broker.
+struct Built {
+    broker: Broker,
+    run: RunId,
+    revision: String,
+    dir: TempDir,
+    _runtime: Runtime,
+}
+
+impl Built {
+    fn new(count: usize) -> Self {
+        let runtime = runtime();
+        let (broker, run, revision) = runtime.block_on(finished(count));
+        Self { broker, run, revision, dir: scratch(), _runtime: runtime }
+    }
+
+    fn verdict(&self) -> f64 {
+        let run = self.run.to_string();
+        let args = ["check", "--repo", REPO, "--rev", &self.revision, "--run", &run];
+        self.millis("gate", &args, "pass")
+    }
+
+    fn status(&self) -> f64 {
+        self.millis("producer", &["status", &self.run.to_string()], " built")
+    }
+
+    fn millis(&self, program: &str, args: &[&str], says: &str) -> f64 {
+        let config = self.dir.path().join("client.toml");
+        let text = format!("[nats]\nurl = \"{}\"\n", self.broker.server.url());
+        std::fs::write(&config, text).expect("a writable temporary folder");
+        let mut command = command(binary(program));
+        command.current_dir(self.dir.path()).env("HOME", self.dir.path());
+        let (took, said) = timed(command.arg("--config").arg(&config).args(args));
+        assert!(said.contains(says), "{said}");
         took * 1e3
-    };
-    (0..rounds).map(measure).collect()
+    }
 }
 
 /// A run of so many hosts, all of them built.
@@ -77,5 +114,8 @@ async fn finished(count: usize) -> (Broker, RunId, String) {
         }
     };
     stream::iter(jobs).map(finish).buffer_unordered(PIPELINED).count().await;
+    // What has ended is acked, so it is in the queue no more.
+    let queue = broker.js.get_stream(topology::JOBS).await.expect("the queue");
+    queue.purge().await.expect("an empty queue");
     (broker, run.run, revision.to_string())
 }

@@ -56,7 +56,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
 }
 
 async fn of_run(bus: &Bus, run: RunRecord, context: &Context<'_>) -> Result<String, Error> {
-    let hosts = snapshot::of_run(bus, &run).await?;
+    let hosts = snapshot::glance(bus, &run).await?;
     Ok(rendered(&Report::of_run(&run, &hosts), context))
 }
 
