@@ -13,7 +13,8 @@ fn main() -> ExitCode {
     };
     let _telemetry = cli.global.voice.start("nbp-gate", LevelFilter::WARN);
     let console = Console::new(&cli.global.voice);
-    let done = tokio::runtime::Builder::new_multi_thread()
+    // It waits for answers: a second thread would only have to be woken for each of them.
+    let done = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(gate::Error::Runtime)

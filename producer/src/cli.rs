@@ -32,6 +32,13 @@ pub struct Cli {
     pub(crate) command: Top,
 }
 
+impl Cli {
+    /// Whether it goes on to answer others, and does not just ask.
+    pub fn serves(&self) -> bool {
+        matches!(self.command, Top::Pool(Command::Dashboard(_)))
+    }
+}
+
 /// What needs the pool, and what needs nothing.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Top {

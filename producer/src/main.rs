@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use options::Console;
 use producer::Cli;
+use tokio::runtime::Builder;
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
@@ -13,7 +14,13 @@ fn main() -> ExitCode {
     };
     let _telemetry = cli.global.voice.start("nbp-producer", LevelFilter::WARN);
     let mut console = Console::new(&cli.global.voice);
-    let done = tokio::runtime::Builder::new_multi_thread()
+    // A page is served to many; everything else waits for answers, and a second thread would only
+    // have to be woken for each of them.
+    let mut runtime = match cli.serves() {
+        true => Builder::new_multi_thread(),
+        false => Builder::new_current_thread(),
+    };
+    let done = runtime
         .enable_all()
         .build()
         .map_err(producer::Error::Runtime)
