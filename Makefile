@@ -17,7 +17,7 @@ help: ## this list
 setup: ## install what building and the demo need (nats-server, Nix, busybox)
 	@scripts/setup
 
-tools: ## install what tests need besides (openssl, systemd, tmux, Chromium, Prometheus, sshd, Python libraries)
+tools: ## install what tests need besides (openssl, systemd, tmux, zsh, fish, groff, Chromium, Prometheus, sshd, Python libraries)
 	@scripts/setup --tests
 
 demo: setup ## a pool on this machine: a revision that passes and one that fails

@@ -67,9 +67,25 @@ impl Terminal {
     /// Waits until something stands on it.
     #[track_caller]
     pub fn wait_for(&self, text: &str, deadline: Duration) -> Vec<String> {
+        self.wait_until(text, deadline, |line| line.contains(text))
+    }
+
+    /// Waits until it is a line of its own.
+    #[track_caller]
+    pub fn wait_for_line(&self, text: &str, deadline: Duration) -> Vec<String> {
+        self.wait_until(text, deadline, |line| line == text)
+    }
+
+    #[track_caller]
+    fn wait_until(
+        &self,
+        text: &str,
+        deadline: Duration,
+        is_it: impl Fn(&str) -> bool,
+    ) -> Vec<String> {
         let shown = eventually(&format!("{text:?} on the terminal"), deadline, || {
             let screen = self.screen();
-            if screen.iter().any(|line| line.contains(text)) {
+            if screen.iter().any(|line| is_it(line)) {
                 return Some(Ok(screen));
             }
             self.ended().map(|code| Err((code, screen)))

@@ -4,9 +4,9 @@
 use std::{fs, io, process::Command, process::Stdio};
 
 use tests::{
-    Flake, Pool, WorkerOptions,
+    Flake, Pool, Terminal, WorkerOptions,
     pool::REPO,
-    process::{Output, binary, command, run},
+    process::{Output, binary, command, find, run},
     scratch,
 };
 
@@ -41,6 +41,28 @@ fn completions_are_scripts_that_the_shell_takes_and_that_complete() {
         let completed = run(command("bash").args(["-c", &script]), DEADLINE).expect_code(0);
         assert_eq!(completed.stdout.trim(), expected, "{words}: {completed}");
     }
+    // By the others on a terminal, as fingers do it.
+    for (shell, args, start) in [
+        ("zsh", &["-f"][..], "autoload -Uz compinit; compinit -D; source"),
+        ("fish", &["--no-config", "--private"], "source"),
+    ] {
+        let mut interactive = command(find(shell));
+        interactive.args(args).current_dir(dir.path()).env("HOME", dir.path());
+        let terminal = Terminal::start(120, 24, &interactive);
+        for (program, typed, completed) in [
+            ("producer", "producer histo", "producer history"),
+            ("worker", "worker check-c", "worker check-config"),
+            ("gate", "gate check --verb", "gate check --verbose"),
+        ] {
+            terminal.press(&format!("{start} ./{program}.{shell}; clear; echo ready {program}"));
+            terminal.press("Enter");
+            terminal.wait_for_line(&format!("ready {program}"), DEADLINE);
+            terminal.press(typed);
+            terminal.press("Tab");
+            terminal.wait_for(completed, DEADLINE);
+            terminal.press("C-u");
+        }
+    }
     tell("gate", &["completions", "tcsh"]).expect_code(2);
 }
 
@@ -60,6 +82,12 @@ fn each_command_has_a_man_page_with_examples_and_exit_codes() {
         let page = fs::read_to_string(dir.path().join(format!("{name}.1"))).expect(name);
         assert!(page.contains("cancelled or superseded"), "{name}: {page}");
         assert!(page.contains(".SH NAME"), "{name}: {page}");
+    }
+    for page in fs::read_dir(dir.path()).expect("pages") {
+        let page = page.expect("a page").path();
+        let mut groff = command(find("groff"));
+        let told = run(groff.args(["-man", "-ww", "-z", "-Tutf8"]).arg(&page), DEADLINE);
+        assert_eq!(told.expect_code(0).stderr, "", "{}", page.display());
     }
     let hidden = dir.path().join("producer-man.1");
     assert!(!hidden.exists(), "{}", hidden.display());
