@@ -1,6 +1,6 @@
 //! Core messages as hints that something changed. A lost one costs time, never correctness.
 
-use std::{collections::VecDeque, future, time::Duration};
+use std::{collections::BTreeSet, future, time::Duration};
 
 use futures_util::StreamExt as _;
 use tokio::{
@@ -15,8 +15,8 @@ use crate::{connection::Bus, error::Error};
 /// Core messages on a subject, only as a hint that something changed: the truth is read from the
 /// leader afterwards.
 ///
-/// Each comes twice. A server hands a message to those who listen while its stream still stores it,
-/// so who reads at once may read what was there before, and would hear no more of it.
+/// Each comes several times. A server hands a message to those who listen while its stream still
+/// stores it, so who reads at once may read what was there before, and would hear no more of it.
 pub struct Pokes {
     subjects: mpsc::Receiver<String>,
     task: AbortHandle,
@@ -25,8 +25,10 @@ pub struct Pokes {
 /// Pokes that wait to be read. More add nothing: one is enough to read again.
 const POKES_WAITING: usize = 256;
 
-/// By then the stream has it: a disk that syncs each write takes some milliseconds.
-const ECHO_AFTER: Duration = Duration::from_millis(200);
+/// When the stream has it: soon on most disks, later on one that takes its time to sync a write, and
+/// by the last of them for sure. Whoever waits for the last change of many waits for no more.
+const ECHOES_AFTER: [Duration; 3] =
+    [Duration::from_millis(5), Duration::from_millis(25), Duration::from_millis(200)];
 
 impl Bus {
     /// Listens on a subject, wildcards allowed. Survives reconnects.
@@ -45,19 +47,20 @@ impl Bus {
         // Owned by the returned value, which aborts it.
         #[expect(clippy::disallowed_methods, reason = "the abort handle below owns it")]
         let task = tokio::spawn(async move {
-            let mut echoes: VecDeque<(Instant, String)> = VecDeque::new();
+            let mut echoes: BTreeSet<(Instant, String)> = BTreeSet::new();
             loop {
                 tokio::select! {
                     message = subscriber.next() => {
                         let Some(message) = message else { return };
                         let subject = message.subject.to_string();
                         if echoes.len() < POKES_WAITING {
-                            echoes.push_back((Instant::now() + ECHO_AFTER, subject.clone()));
+                            let now = Instant::now();
+                            echoes.extend(ECHOES_AFTER.map(|after| (now + after, subject.clone())));
                         }
                         sender.try_send(subject).ok();
                     }
-                    () = due(echoes.front()) => {
-                        sender.try_send(echoes.pop_front().map_or_else(String::new, |it| it.1)).ok();
+                    () = due(echoes.first()) => {
+                        sender.try_send(echoes.pop_first().map_or_else(String::new, |it| it.1)).ok();
                     }
                 }
             }
@@ -84,6 +87,12 @@ impl Pokes {
     /// The subject of the next poke. Never ends while the connection lives.
     pub async fn next(&mut self) -> Option<String> {
         self.subjects.recv().await
+    }
+
+    /// The subject of one more poke, if one has come already: whoever reads for many subjects at
+    /// once need not read for each poke.
+    pub fn another(&mut self) -> Option<String> {
+        self.subjects.try_recv().ok()
     }
 
     /// Forgets pokes that came in the meantime: one read answers them all.

@@ -95,9 +95,14 @@ impl Pool<'_> {
                 }
                 poked = pokes.next() => match &poked {
                     Some(subject) => {
-                        let key = subject::kv_key(Bucket::Results.name(), subject);
-                        let label = key.and_then(|key| labels.get(key)).copied();
-                        label.into_iter().filter(|it| !looks.contains_key(*it)).collect()
+                        // Many change at once: one look for all of them.
+                        let more: Vec<String> = std::iter::from_fn(|| pokes.another()).collect();
+                        let poked = std::iter::once(subject).chain(&more);
+                        let keys = poked.filter_map(|it| subject::kv_key(Bucket::Results.name(), it));
+                        let known = keys.filter_map(|key| labels.get(key)).copied();
+                        let open: BTreeSet<&String> =
+                            known.filter(|it| !looks.contains_key(*it)).collect();
+                        open.into_iter().collect()
                     }
                     // The client is closed. The poll finds out what that means.
                     None => {

@@ -3,7 +3,7 @@
 //! A change of a record is a hint to read again from the leader; a slow poll catches what no hint
 //! came for. A host that has ended counts as ended: a later asking of somebody else is not ours.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bus::Bus;
 use display::Live;
@@ -139,7 +139,12 @@ impl Follow<'_> {
             };
             match event {
                 Event::Poll => self.look_at_all().await?,
-                Event::Poked(Some(key)) => self.look_at(&key).await?,
+                Event::Poked(Some(subject)) => {
+                    // Many change at once: one look for all of them.
+                    let more = std::iter::from_fn(|| pokes.another());
+                    let poked: BTreeSet<String> = std::iter::once(subject).chain(more).collect();
+                    self.look_at(&poked).await?;
+                }
                 // The client is closed. The poll finds out what that means.
                 Event::Poked(None) => tokio::time::sleep(POLL).await,
                 Event::Heal => self.heal().await,
@@ -158,13 +163,17 @@ impl Follow<'_> {
         self.refresh(open.map(|(at, _)| at).collect()).await
     }
 
-    async fn look_at(&mut self, poked: &str) -> Result<(), Error> {
-        let key = subject::kv_key(Bucket::Results.name(), poked);
-        let of_key = |status: &HostStatus| {
-            status.finished().is_none() && key == Some(status.job.to_string().as_str())
+    async fn look_at(&mut self, poked: &BTreeSet<String>) -> Result<(), Error> {
+        let open = |status: &HostStatus| {
+            let subject = || subject::kv(Bucket::Results.name(), &status.job.to_string());
+            status.finished().is_none() && poked.contains(&subject())
         };
-        let at: Vec<usize> = self.hosts.iter().position(of_key).into_iter().collect();
-        self.refresh(at).await
+        let open = self.hosts.iter().enumerate().filter(|(_, status)| open(status));
+        let open: Vec<usize> = open.map(|(at, _)| at).collect();
+        match open.is_empty() {
+            true => Ok(()),
+            false => self.refresh(open).await,
+        }
     }
 
     async fn refresh(&mut self, which: Vec<usize>) -> Result<(), Error> {
