@@ -1,7 +1,7 @@
-//! Which hosts a flake has, and for which systems: two evaluations, neither of which builds.
+//! Which hosts a flake has, and for which systems: one evaluation, or two, none of which builds.
 //!
-//! It does not know what becomes of a host. A host's own errors do not show here: the first
-//! evaluation looks at names alone, and in the second one a host that cannot tell is left out.
+//! It does not know what becomes of a host. A host's own errors do not show here: an evaluation of
+//! the names looks at them alone, and in the one of the systems a host that cannot tell is left out.
 
 use std::{
     collections::BTreeMap,
@@ -91,10 +91,30 @@ const FLAKE_FAULTS: [&str; 13] = [
     "invalid UTF-8",
 ];
 
+/// What one evaluation says of all hosts.
+#[derive(serde::Deserialize)]
+struct Both {
+    names: Vec<String>,
+    systems: BTreeMap<String, Option<String>>,
+}
+
 impl Flake<'_> {
     /// The names of all hosts, whatever state the hosts are in.
     pub async fn names(&self) -> Result<Vec<String>, FlakeError> {
         answer(&self.eval("builtins.attrNames").await?)
+    }
+
+    /// Both at once: the names of all hosts, and their systems as far as they tell.
+    ///
+    /// # Errors
+    /// Also when one host cannot be looked at: then its name can be had all the same, apart.
+    pub async fn names_and_systems(
+        &self,
+    ) -> Result<(Vec<String>, BTreeMap<String, Option<String>>), FlakeError> {
+        let both =
+            format!("hosts: {{ names = builtins.attrNames hosts; systems = {SYSTEM_OF} hosts; }}");
+        let Both { names, systems } = answer(&self.eval(&both).await?)?;
+        Ok((names, systems))
     }
 
     /// The systems of these hosts, as far as they tell. `tryEval` does not catch an abort or a type

@@ -61,14 +61,27 @@ impl Listing {
         exclude: &[HostGlob],
     ) -> Result<Self, ListingError> {
         let exclude = set(exclude.iter().chain(&repo.exclude));
-        let Chosen { hosts, excluded, unnameable } = chosen(flake.names().await?, &exclude)?;
+        // Both by one process where no host is left out: those need not even evaluate.
+        let told = match exclude.is_empty() {
+            true => flake.names_and_systems().await.ok(),
+            false => None,
+        };
+        let (names, told) = match told {
+            Some((names, systems)) => (names, Some(systems)),
+            // Who is at fault, and all names although a host is broken.
+            None => (flake.names().await?, None),
+        };
+        let Chosen { hosts, excluded, unnameable } = chosen(names, &exclude)?;
         let bad = |name: &String| format!("left out, and no name that a job can have: {name}");
         let mut listing =
             Self { excluded, notes: unnameable.iter().map(bad).collect(), ..Self::default() };
         if hosts.is_empty() {
             return Ok(listing);
         }
-        let systems = flake.systems(&hosts).await;
+        let systems = match told {
+            Some(systems) => systems,
+            None => flake.systems(&hosts).await,
+        };
         let mute = hosts.iter().filter(|it| systems.get(it.as_str()).is_none_or(Option::is_none));
         let mute: Vec<&str> = mute.map(Host::as_str).collect();
         if !mute.is_empty() {
