@@ -5,6 +5,7 @@
 //! git cache does not look again, so this check comes before Nix hears of the commit.
 
 mod git;
+mod known;
 mod landed;
 mod lock;
 
@@ -16,7 +17,7 @@ use proto::{Failure, InfraKind, Repo, Revision};
 use settings::{BranchGlob, RepoTable};
 use tokio_util::sync::CancellationToken;
 
-use self::lock::Lock;
+use self::{known::Known, lock::Lock};
 use crate::{
     build::BuildEnd,
     log_pump::LogSink,
@@ -38,6 +39,7 @@ pub struct Mirror {
     allowed: Vec<BranchGlob>,
     credentials_file: Option<PathBuf>,
     lock: Lock,
+    known: Known,
 }
 
 /// A commit that may be built.
@@ -131,14 +133,25 @@ impl Mirror {
             allowed: table.allowed_refs(),
             credentials_file: table.git_credentials_file.clone(),
             lock: Lock::new(mirrors.join(format!("{repo}.lock"))),
+            known: Known::default(),
         }
     }
 
-    /// Makes sure the commit is here and may be built. Asks the network only when it must.
+    /// Makes sure the commit is here and may be built. Asks the network only when it must, and git
+    /// only when a look at its files does not do.
     pub async fn obtain(&self, git: &Git<'_>, revision: &Revision) -> Result<Commit, MirrorError> {
+        if git.stop.is_cancelled() {
+            return Err(MirrorError::Stopped);
+        }
+        let commit = revision.commit();
+        let git_ref = git_ref(commit);
+        if let Some(branch) = self.known_branch(revision)
+            && known::target(&self.dir, &git_ref).as_deref() == Some(commit)
+        {
+            return Ok(self.commit(commit, git_ref, branch));
+        }
         let _only = self.lock.take(git.stop).await?;
         let guard = Guard::new(git.stop, FETCH_WALL);
-        let commit = revision.commit();
         self.init(git, &guard).await?;
         let mut branch = self.branch_of(git, &guard, commit).await?;
         if branch.is_none() {
@@ -147,11 +160,24 @@ impl Mirror {
             branch = self.branch_of(git, &guard, commit).await?;
         }
         let Some(branch) = branch else { return Err(self.not_allowed(commit)) };
-        // Nix fetches by this name: the branch may be gone or moved when it does.
-        let git_ref = format!("refs/nbp/{commit}");
         self.must(git, &guard, "update-ref", &["update-ref", &git_ref, commit]).await?;
+        self.known.note(&self.dir, &self.default_ref, commit, &branch);
+        Ok(self.commit(commit, git_ref, branch))
+    }
+
+    /// The allowed branch that contains the commit, if that was found out before and still holds.
+    pub(crate) fn known_branch(&self, revision: &Revision) -> Option<String> {
+        let branch = self.known.branch_of(&self.dir, &self.default_ref, revision.commit());
+        branch.filter(|name| self.allows(name))
+    }
+
+    fn commit(&self, commit: &str, git_ref: String, branch: String) -> Commit {
         let mirror = self.dir.clone();
-        Ok(Commit { flake: FlakeRef { mirror, git_ref, commit: commit.to_owned() }, branch })
+        Commit { flake: FlakeRef { mirror, git_ref, commit: commit.to_owned() }, branch }
+    }
+
+    fn allows(&self, branch: &str) -> bool {
+        self.allowed.iter().any(|glob| glob.matches(branch))
     }
 
     /// Whether this is the tracked branch (`default_ref`).
@@ -218,8 +244,7 @@ impl Mirror {
         let args = ["for-each-ref", "--contains", commit, format, "refs/heads/"];
         let (exit, _) = self.git(git, guard, "for-each-ref", &args).await?;
         let names = if exit.success() { exit.text().unwrap_or_default() } else { "" };
-        let allowed = |name: &&str| self.allowed.iter().any(|glob| glob.matches(name));
-        let mut branches = names.lines().filter(allowed);
+        let mut branches = names.lines().filter(|name| self.allows(name));
         let first = branches.clone().next();
         let best = branches.find(|name| self.tracks(name)).or(first);
         Ok(best.map(str::to_owned))
@@ -230,6 +255,11 @@ impl Mirror {
         let (repo, commit) = (self.repo.clone(), commit.to_owned());
         MirrorError::NotAllowed { repo, commit, allowed: allowed.join(", ") }
     }
+}
+
+/// Nix fetches by this name: the branch may be gone or moved when it does.
+fn git_ref(commit: &str) -> String {
+    format!("refs/nbp/{commit}")
 }
 
 #[cfg(test)]

@@ -153,6 +153,32 @@ async fn what_is_known_needs_no_network_and_a_broken_mirror_heals() {
 }
 
 #[tokio::test]
+async fn what_is_known_needs_no_git_until_a_branch_moves() {
+    let it = Setup::new("[\"master\", \"update/*\"]");
+    let first = it.upstream.commit("a", "1");
+    let found = it.obtain(&first).await.expect("on master");
+    let without_git = async || {
+        let nix = nix(it.state.path());
+        let (log, _lines, _) = LogSink::new(16);
+        let supervisor = Supervisor::new("/nonexistent", [""]);
+        let git = Git { supervisor: &supervisor, nix: &nix, stop: &it.stop, log: &log };
+        it.mirror.obtain(&git, &first).await
+    };
+    assert_eq!(without_git().await.expect("known"), found);
+    // What Nix fetches by is there, or git makes it.
+    let kept = it.mirror.dir.join("refs/nbp").join(first.commit());
+    fs::remove_file(&kept).expect("a ref");
+    assert!(matches!(without_git().await, Err(MirrorError::Git { .. })));
+    it.obtain(&first).await.expect("on master");
+    assert!(kept.exists() && without_git().await.is_ok());
+    let second = it.upstream.commit("a", "2");
+    it.obtain(&second).await.expect("on master");
+    assert!(matches!(without_git().await, Err(MirrorError::Git { .. })), "master has moved");
+    assert_eq!(it.obtain(&first).await.expect("on master"), found);
+    assert_eq!(without_git().await.expect("known again"), found);
+}
+
+#[tokio::test]
 async fn the_newest_good_commit_is_the_tracked_branchs_word() {
     let it = Setup::new("[\"master\", \"update/*\"]");
     let git = |args: &[&str]| it.upstream.git(args);
