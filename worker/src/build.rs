@@ -30,6 +30,7 @@ use crate::{
         command::Nix,
         process::{Halt, Supervisor},
         roots::Roots,
+        validity::Validity,
     },
 };
 
@@ -67,8 +68,11 @@ pub enum Notice {
     Phase(Phase),
     /// Derivations built and expected. Some are left out when nobody listens.
     Progress(Progress),
-    /// It only waits (true), or no longer only waits, for another build's lock.
-    LockWait(bool),
+    /// It builds nothing (true), as it waits for another build's lock or is past its build; or it
+    /// does again.
+    Idle(bool),
+    /// What was to be reused is gone: it is built after all.
+    Anew,
 }
 
 /// How an attempt ended.
@@ -90,7 +94,8 @@ pub enum BuildEnd {
         /// Where and why.
         failure: Failure,
     },
-    /// It was stopped from outside, whatever else it had come to.
+    /// It came to no end, and somebody begins it again: it was stopped from outside, whatever else
+    /// it had come to; or what was to be reused is gone, and there is no room to build it here.
     Stopped,
 }
 
@@ -153,6 +158,12 @@ pub struct BuildContext {
     pub push: Option<Push>,
     /// Evaluations at once.
     pub eval_slots: Semaphore,
+    /// Reuses at once that need more than a look.
+    pub reuse_slots: Semaphore,
+    /// Builds at once of what was to be reused and is gone. They were begun without a slot.
+    pub anew_slots: Semaphore,
+    /// Asks whether paths are valid.
+    pub validity: Validity,
     /// Held for writing by an attempt that ran out of memory and tries again with nothing beside it.
     pub alone: RwLock<()>,
 }
@@ -182,6 +193,9 @@ impl BuildContext {
             roots: Roots::new(config.roots_dir.clone(), config.keep_generations),
             push: config.cache.as_ref().map(|cache| Push::new(cache, config.retry)),
             eval_slots: Semaphore::new(config.eval_slots),
+            reuse_slots: Semaphore::new(config.slots),
+            anew_slots: Semaphore::new(config.slots),
+            validity: Validity::default(),
             alone: RwLock::new(()),
         })
     }

@@ -4,7 +4,10 @@ use std::{io, path::Path, time::Duration};
 
 use proto::{Built, Failure, FailureKind, InfraKind, Phase, record::PhaseTime, time::millis};
 use telemetry::span;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{SemaphorePermit, mpsc},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
@@ -30,8 +33,6 @@ const STORE_CALL_WALL: Duration = Duration::from_secs(15 * 60);
 /// then (Nix waits for the path that was marked last only). So each further one needs a coincidence
 /// of milliseconds more, and this many are no coincidence.
 const EVALUATIONS_MAX: usize = 5;
-/// Paths in one command line: 1000 of at most 250 bytes stay far below the kernel's 2 MiB.
-const PATHS_PER_CALL: usize = 1000;
 
 /// What is built, and whose generation it becomes.
 struct Checkout {
@@ -80,20 +81,64 @@ impl<'a> Attempt<'a> {
         let Some(Source { mirror, limits }) = ctx.sources.get(&job.repo) else {
             return refuse(format!("this worker's config has no [repos.{}]", job.repo));
         };
+        if let Some(built) = self.rooted(mirror).await? {
+            return Ok(built);
+        }
+        // It was begun without a slot; with those that build and these there are twice the slots.
+        let mut reuse_slot = match self.task.plan {
+            Plan::Reuse(_) => Some(unless(&self.stop, ctx.reuse_slots.acquire()).await?),
+            Plan::Full { .. } => None,
+        };
         self.enter(Phase::Fetch).await;
         let commit = self.fetch(mirror).await?;
         let links = ctx.roots.in_use(&job, self.task.epoch);
         let links = links.map_err(|error| io_failed("make room for roots", &error))?;
+        let mut anew_slot = None;
         let built = match self.reusable(&links).await? {
             Some(built) => built,
-            None => self.made(&commit, &links, limits).await?,
+            None => {
+                if reuse_slot.take().is_some() {
+                    anew_slot = Some(self.anew().await?);
+                }
+                self.made(&commit, &links, limits).await?
+            }
         };
         if let Some(out) = StorePath::parse(&built.out_path) {
             self.push(&out, limits).await?;
         }
         self.enter(Phase::Root).await;
         self.root(&commit, &built.out_path).await?;
+        drop((reuse_slot, anew_slot));
         Ok(built)
+    }
+
+    /// The earlier result, if it is asked for and a look says that all is as it should be: its commit
+    /// is known to be allowed, it is the newest generation of its branch already, and Nix, asked
+    /// when that was seen, holds it to be valid. So no moment is without a root.
+    async fn rooted(&mut self, mirror: &Mirror) -> Result<Option<Built>, BuildEnd> {
+        let (ctx, job) = (self.ctx, self.task.job.clone());
+        let Plan::Reuse(built) = self.task.plan.clone() else { return Ok(None) };
+        if ctx.push.is_some() || job.revision.overrides().is_some() {
+            return Ok(None);
+        }
+        let Some(out) = StorePath::parse(&built.out_path) else { return Ok(None) };
+        let Some(name) = mirror.known_branch(&job.revision) else { return Ok(None) };
+        let branch = Branch { tracked: mirror.tracks(&name), name };
+        let Some(rooted) = ctx.roots.newest(&job, &branch, &out) else { return Ok(None) };
+        self.enter(Phase::Root).await;
+        let guard = Guard::new(&self.stop, STORE_CALL_WALL);
+        let valid = ctx.validity.of(&out, &ctx.nix, &ctx.supervisor, &guard).await;
+        let valid = valid.map_err(|halt| halted(&halt, "query the store"))?;
+        // Newer ones may have taken its place meanwhile.
+        Ok((valid && rooted.holds()).then_some(Built { reused: true, ..built }))
+    }
+
+    /// The right to build what was to be reused. Without one it is left to whoever has a slot: many
+    /// reuses are begun at once, and all of them may be gone.
+    async fn anew(&self) -> Result<SemaphorePermit<'a>, BuildEnd> {
+        let Ok(slot) = self.ctx.anew_slots.try_acquire() else { return Err(BuildEnd::Stopped) };
+        notify(&self.notices, Notice::Anew, &self.stop).await;
+        Ok(slot)
     }
 
     /// Makes sure that the commit, and those that take the place of its inputs, are here and may be
@@ -173,6 +218,8 @@ impl<'a> Attempt<'a> {
             links.hold(&drv).map_err(|error| io_failed("root the derivation", &error))?;
             self.enter(Phase::Build).await;
             if let Some(out) = self.realise(&drv, links, force, limits).await? {
+                // What is left is to ask, to push and to root.
+                notify(&self.notices, Notice::Idle(true), &self.stop).await;
                 let closure_bytes = self.closure_bytes(&out).await?;
                 let diff = self.difference(&out, closure_bytes).await.map(Box::new);
                 let (out_path, drv_path) = (out.to_string(), drv.to_string());
@@ -233,19 +280,9 @@ impl<'a> Attempt<'a> {
 
     /// Sum over the closure. 0 when it cannot be had: a size is no reason to fail a build.
     async fn closure_bytes(&self, out: &StorePath) -> Result<u64, BuildEnd> {
-        let said = self.quiet(&self.ctx.nix.closure(out)).await?;
-        let paths: Vec<&str> = match said.exit.text() {
-            Some(text) if said.exit.success() => text.lines().collect(),
-            _ => return Ok(0),
-        };
-        let mut sum = 0_u64;
-        for some in paths.chunks(PATHS_PER_CALL) {
-            let said = self.quiet(&self.ctx.nix.sizes(some.iter().copied())).await?;
-            let sizes = said.exit.text().unwrap_or_default().lines();
-            let sizes = sizes.filter_map(|size| size.trim().parse::<u64>().ok());
-            sum = sizes.fold(sum, u64::saturating_add);
-        }
-        Ok(sum)
+        let said = self.quiet(&self.ctx.nix.closure_size(out)).await?;
+        let text = said.exit.text().filter(|_| said.exit.success()).unwrap_or_default();
+        Ok(text.split_whitespace().next_back().and_then(|size| size.parse().ok()).unwrap_or(0))
     }
 
     async fn root(&self, commit: &Checkout, out_path: &str) -> Result<(), BuildEnd> {

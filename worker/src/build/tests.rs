@@ -9,7 +9,10 @@ use proto::log::LogLine;
 use proto::{Host, Revision};
 
 use super::*;
-use crate::mirror::tests::Upstream;
+use crate::{
+    mirror::tests::Upstream,
+    nix::{command::StorePath, process::Guard},
+};
 
 const FLAKE: &str = r#"{ outputs = { self }: let
   sys = system: name: deps: cmd: derivation {
@@ -142,6 +145,9 @@ async fn a_host_is_built_rooted_and_then_reused() {
     let phases: Vec<_> = seen.ended.phases.iter().map(|time| time.phase).collect();
     assert_eq!(phases, [Phase::Fetch, Phase::Evaluate, Phase::Build, Phase::Root]);
     assert!(seen.notices.contains(&Notice::Progress(Progress { done: 2, expected: 2 })));
+    let root = seen.notices.iter().position(|it| *it == Notice::Phase(Phase::Root));
+    let idle = seen.notices.iter().rposition(|it| *it == Notice::Idle(true));
+    assert!(idle.is_some() && idle < root, "its slot is free for another one: {:?}", seen.notices);
     let deep = |line: &LogLine| line.drv.as_deref().is_some_and(|drv| drv.ends_with("-dep.drv"));
     assert!(seen.lines.iter().any(|line| deep(line) && line.text == "deep"));
     let root = std::fs::read_link(&pool.generations("web")[0]).expect("a root");
@@ -151,10 +157,75 @@ async fn a_host_is_built_rooted_and_then_reused() {
 
     let seen = pool.build("web", Plan::Reuse(built.clone())).await;
     assert_eq!(seen.built(), &Built { reused: true, ..built.clone() });
+    let phases: Vec<_> = seen.ended.phases.iter().map(|time| time.phase).collect();
+    assert_eq!(phases, [Phase::Root], "all is as it should be");
     assert_eq!(pool.generations("web").len(), 1);
     let gone = Built { out_path: built.out_path.replace("-web", "-bew"), ..built.clone() };
     let seen = pool.build("web", Plan::Reuse(gone)).await;
     assert_eq!(seen.built(), &built, "what is gone is built");
+}
+
+#[tokio::test]
+async fn a_reuse_of_what_is_rooted_elsewhere_makes_its_root() {
+    let pool = Pool::new("");
+    let built = pool.build("web", FULL).await.built().clone();
+    let root = pool.generations("web").remove(0);
+    std::fs::remove_file(&root).expect("a root");
+    let reuse = Plan::Reuse(built.clone());
+    let reused = Built { reused: true, ..built.clone() };
+    assert_eq!(pool.build("web", reuse.clone()).await.built(), &reused);
+    assert_eq!(pool.generations("web"), std::slice::from_ref(&root));
+    // A link that Nix did not make in this life may be on nobody's books.
+    let fresh = Roots::new(pool.state.path().join("s/gcroots"), 3);
+    let mut pool = pool;
+    Arc::get_mut(&mut pool.ctx).expect("nobody else has it").roots = fresh;
+    assert_eq!(pool.build("web", reuse).await.built(), &reused);
+    let again = pool.generations("web");
+    assert_ne!(again, [root]);
+    assert_eq!(std::fs::read_link(&again[0]).expect("a root"), Path::new(&built.out_path));
+}
+
+#[tokio::test]
+async fn what_was_to_be_reused_and_is_gone_is_built_if_there_is_room() {
+    let pool = Pool::new("");
+    let built = pool.build("web", FULL).await.built().clone();
+    let delete = async || {
+        let mut delete = pool.ctx.nix.delete([&StorePath::parse(&built.out_path).expect("a path")]);
+        delete.args.push("--ignore-liveness".into());
+        let guard = Guard::new(&pool.stop, Duration::from_secs(60));
+        let end = pool.ctx.supervisor.run(&delete, &guard, |_| {}).await;
+        assert!(end.expect("it runs").success());
+    };
+    delete().await;
+    let reuse = Plan::Reuse(built.clone());
+    let no_room = pool.ctx.anew_slots.acquire_many(2).await.expect("it is open");
+    let seen = pool.build("web", reuse.clone()).await;
+    assert_eq!(seen.ended.end, BuildEnd::Stopped, "left to others");
+    drop(no_room);
+    let seen = pool.build("web", reuse).await;
+    assert_eq!(seen.built(), &built);
+    assert!(seen.notices.contains(&Notice::Anew) && seen.says("is gone"));
+}
+
+#[tokio::test]
+async fn one_process_says_of_many_paths_whether_they_are_valid() {
+    let pool = Pool::new("");
+    let built = pool.build("web", FULL).await.built().clone();
+    let log = pool.state.path().join("processes");
+    let note = format!("echo >> {}; exec \"$@\"", log.display());
+    let words = ["-c".into(), note.into(), "sh".into(), "env".into()];
+    let supervisor = Supervisor::new("sh", words.into_iter().chain(with_nix().words().to_vec()));
+    let guard = Guard::new(&pool.stop, Duration::from_secs(60));
+    let valid = StorePath::parse(&built.out_path).expect("a path");
+    let gone = StorePath::parse(&built.out_path.replace("-web", "-bew")).expect("a path");
+    let of = |path| pool.ctx.validity.of(path, &pool.ctx.nix, &supervisor, &guard);
+    let asked = [&valid, &gone, &valid, &gone, &valid, &valid].map(of);
+    let told = futures_util::future::join_all(asked).await;
+    let told: Vec<bool> = told.into_iter().map(|it| it.expect("an answer")).collect();
+    assert_eq!(told, [true, false, true, false, true, true]);
+    assert_eq!(std::fs::read_to_string(log).expect("a file").lines().count(), 1);
+    pool.stop.cancel();
+    assert!(matches!(of(&valid).await, Err(Halt::Stopped)));
 }
 
 #[tokio::test]

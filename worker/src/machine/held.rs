@@ -49,7 +49,8 @@ pub(super) struct Held {
     /// as anything else, however fast it is.
     unseen: bool,
     work: Work,
-    pub(super) lock_wait: bool,
+    /// Its build builds nothing, as far as is known.
+    pub(super) idle: bool,
 }
 
 /// What is known of a claim that was won.
@@ -123,7 +124,7 @@ impl Held {
             read_request: false,
             unseen: true,
             work: Work::Building,
-            lock_wait: false,
+            idle: false,
         }
     }
 
@@ -172,7 +173,9 @@ impl Held {
             }
             // Progress rides on the next heartbeat: it is for people, and changes often.
             Notice::Progress(progress) => self.running.progress = Some(progress),
-            Notice::LockWait(waits) => self.lock_wait = waits,
+            Notice::Idle(idle) => self.idle = idle,
+            // The job's own affair.
+            Notice::Anew => {}
         }
         None
     }
@@ -183,7 +186,7 @@ impl Held {
         ended: Ended,
         ctx: &mut Context<'_>,
     ) -> Option<Stage> {
-        self.lock_wait = false;
+        self.idle = false;
         let stop = match &self.work {
             Work::Building => None,
             Work::Stopping(stop) => Some(stop.clone()),

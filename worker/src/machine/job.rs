@@ -18,7 +18,7 @@ use super::{
     io::{Answer, Delivered, DeliveryId, Effect, Event, Now, Written},
     refused::Refused,
 };
-use crate::build::Plan;
+use crate::build::{Notice, Plan};
 
 /// One delivery and where it stands.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(super) struct Job {
     pub(super) subject: JobSubject,
     delivered: Delivered,
     pub(super) stage: Stage,
+    /// It is to reuse what was built, so it takes no slot.
+    pub(super) reuses: bool,
 }
 
 /// Where a delivery stands. Each variant says what moves it on.
@@ -95,7 +97,7 @@ impl Job {
     pub(super) fn new(delivered: Delivered, ctx: &mut Context<'_>) -> Self {
         let (id, subject) = (delivered.id, delivered.subject.clone());
         ctx.out.push(Effect::ReadRecord(id, subject.job.clone()));
-        Self { id, subject, delivered, stage: Stage::ReadingRecord }
+        Self { id, subject, delivered, stage: Stage::ReadingRecord, reuses: false }
     }
 
     pub(super) fn settled(&self) -> bool {
@@ -220,6 +222,9 @@ impl Job {
 
     /// What happens to a build. Before one is held, or after, it is of no use to anybody.
     pub(super) fn build(&mut self, event: Event, ctx: &mut Context<'_>) {
+        if matches!(event, Event::Noticed(_, Notice::Anew)) {
+            self.reuses = false;
+        }
         self.with_held(|held, job| match event {
             Event::Noticed(_, notice) => held.noticed(job, notice, ctx),
             Event::Ended(_, ended) => held.ended(job, ended, ctx),
@@ -331,6 +336,7 @@ impl Job {
                 self.write(&claimed, record.revision, ctx);
                 let (job, before) = (&self.subject.job, record.value.as_ref());
                 let plan = claim::vouched(plan, job, before, settings.key.as_ref());
+                self.reuses = matches!(plan, Plan::Reuse(_));
                 let (record, sent) = (Box::new(claimed), ctx.now.mono);
                 self.stage = Stage::Claiming(Claim { record, plan, overrides, sent });
             }

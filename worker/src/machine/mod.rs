@@ -84,6 +84,10 @@ const LOW_FIRST_EVERY: u64 = 8;
 /// that are idle share them out.
 const PULL_SHARE: usize = 4;
 
+/// Jobs beside those in slots of which only has to be seen that what was built is still there:
+/// enough that one process of Nix answers for many, few enough that other workers have theirs.
+pub(crate) const REUSES_MAX: usize = 16;
+
 /// A failed pull is tried again after this long.
 const PULL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -250,12 +254,15 @@ impl Machine {
         }
     }
 
-    /// Slots without a job. A build that only waits for another's lock in the same store lends its
-    /// slot out; at most as many are lent as there are, so that jobs are bounded by twice that.
+    /// Slots without a job. A reuse needs none. A build that only waits for another's lock in the
+    /// same store, or is past its build, lends its slot out; at most as many are lent as there are,
+    /// so that builds are bounded by twice that.
     fn free(&self) -> usize {
-        let waits = |job: &&Job| job.held().is_some_and(|held| held.lock_wait);
-        let lent = self.jobs.values().filter(waits).count().min(self.settings.slots);
-        (self.settings.slots + lent).saturating_sub(self.jobs.len())
+        let slots = self.settings.slots;
+        let reuses = self.jobs.values().filter(|job| job.reuses).count().min(REUSES_MAX);
+        let idle = |job: &&Job| !job.reuses && job.held().is_some_and(|held| held.idle);
+        let lent = self.jobs.values().filter(idle).count().min(slots);
+        (slots + reuses + lent).saturating_sub(self.jobs.len())
     }
 
     fn drain(&mut self, now: Now) {

@@ -108,9 +108,8 @@ impl Nix {
 
     /// Builds a derivation and roots its output.
     pub fn realise(&self, drv: &StorePath, root: &Path) -> Invocation {
-        self.store_call(["--realise", drv.as_str(), "--log-format", "internal-json", "-v"])
-            .arg("--add-root")
-            .arg(root)
+        let build = ["--realise", drv.as_str(), "--log-format", "internal-json", "-v"];
+        self.store_call(build.into_iter().chain(LOCKS_POLLED_OFTEN)).arg("--add-root").arg(root)
     }
 
     /// Builds a derivation whose output is valid once more and compares.
@@ -134,6 +133,12 @@ impl Nix {
         self.call("nix-instantiate", args).arg("--add-root").arg(root)
     }
 
+    /// Prints those of the paths that are not valid, one a line.
+    pub fn invalid<'a>(&'a self, paths: impl IntoIterator<Item = &'a StorePath>) -> Invocation {
+        let paths = paths.into_iter().map(StorePath::as_str);
+        self.store_call(["--check-validity", "--print-invalid"].into_iter().chain(paths))
+    }
+
     /// Exit code 0 when the path is valid.
     pub fn check_validity(&self, path: &StorePath) -> Invocation {
         self.store_call(["--check-validity", path.as_str()])
@@ -144,17 +149,15 @@ impl Nix {
         self.store_call(["--query", "--outputs", drv.as_str()])
     }
 
-    /// All paths of a closure, one a line.
-    pub fn closure(&self, path: &StorePath) -> Invocation {
-        let mut call = self.store_call(["--query", "--requisites", path.as_str()]);
-        call.stdout_bytes_max = CLOSURE_STDOUT_MAX;
-        call
-    }
-
-    /// NAR sizes, one a line. `nix path-info` would do both in one call, but its JSON has three
-    /// forms and newer versions demand to be told which.
+    /// NAR sizes, one a line.
     pub fn sizes<'a>(&'a self, paths: impl IntoIterator<Item = &'a str>) -> Invocation {
         self.store_call(["--query", "--size"].into_iter().chain(paths))
+    }
+
+    /// The path, blanks, and the NAR sizes of its closure in sum. As text: the JSON of it has three
+    /// forms, and newer versions demand to be told which.
+    pub fn closure_size(&self, path: &StorePath) -> Invocation {
+        self.nix_call(&["path-info"], ["--closure-size", path.as_str()])
     }
 
     /// What differs between two valid closures, a package a line.
@@ -270,6 +273,10 @@ const OPTIONS: [&str; 9] = [
     "connect-timeout",
     "15",
 ];
+
+/// Whoever waits for another build's lock looks for it at this pace, in seconds. Nix's own is 5: a
+/// dependency that many hosts share would cost each of them half of that, and hold its slot for it.
+const LOCKS_POLLED_OFTEN: [&str; 3] = ["--option", "build-poll-interval", "1"];
 
 impl Invocation {
     fn arg(mut self, arg: impl Into<OsString>) -> Self {

@@ -114,7 +114,7 @@ fn unreadable(error: &std::io::Error) -> RealiseEnd {
 #[derive(Default)]
 struct Told {
     progress: Option<proto::record::Progress>,
-    lock_wait: bool,
+    idle: bool,
 }
 
 impl Told {
@@ -130,9 +130,9 @@ impl Told {
                 self.progress = Some(progress);
             }
         }
-        if self.lock_wait != watcher.waits_for_lock() {
-            self.lock_wait = watcher.waits_for_lock();
-            notify(notices, Notice::LockWait(self.lock_wait), stop).await;
+        if self.idle != watcher.waits_for_lock() {
+            self.idle = watcher.waits_for_lock();
+            notify(notices, Notice::Idle(self.idle), stop).await;
         }
     }
 }

@@ -10,9 +10,11 @@
 //! `/nix/var/nix/gcroots`, registered elsewhere ([`super::command::Nix::add_drv_root`]).
 
 use std::{
+    collections::HashMap,
     fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    sync::PoisonError,
 };
 
 use proto::{Epoch, JobKey};
@@ -27,6 +29,10 @@ use super::{
 /// the place of its generations. No branch has a '~' in its name.
 pub const OVERRIDDEN: &str = "~overridden";
 
+/// Roots that are remembered, one for each branch of each host. When there are more, all are
+/// forgotten: what is reused then is rooted once more.
+const MADE_MAX: usize = 4096;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Roots {
@@ -34,6 +40,23 @@ pub struct Roots {
     keep_generations: usize,
     /// Two attempts of one host and branch must not choose the same number.
     lock: Mutex<()>,
+    /// The newest root of each branch's folder that Nix made for us in this life, and so has on its
+    /// books: a link alone may be one that was copied here.
+    made: std::sync::Mutex<HashMap<PathBuf, Rooted>>,
+}
+
+/// A root that Nix made for us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rooted {
+    link: PathBuf,
+    output: PathBuf,
+}
+
+impl Rooted {
+    /// It holds its output still.
+    pub fn holds(&self) -> bool {
+        fs::read_link(&self.link).is_ok_and(|target| target == self.output)
+    }
 }
 
 /// A branch that results are of.
@@ -55,7 +78,8 @@ pub struct InUse {
 impl Roots {
     /// Roots under `dir`, at least one generation.
     pub fn new(dir: PathBuf, keep_generations: usize) -> Self {
-        Self { dir, keep_generations: keep_generations.max(1), lock: Mutex::new(()) }
+        let made = std::sync::Mutex::default();
+        Self { dir, keep_generations: keep_generations.max(1), lock: Mutex::new(()), made }
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -90,10 +114,39 @@ impl Roots {
         output: &StorePath,
         root: impl AsyncFnOnce(&Path) -> Result<(), E>,
     ) -> Result<(), RootError<E>> {
-        let dir = self.dir.join(job.repo.as_str()).join(job.host.as_str());
-        let dir = dir.join(branch_folder(&branch.name));
+        let dir = self.folder(job, branch);
         let keep = branch.tracked.then_some(self.keep_generations);
         self.add(dir, job.revision.short(), output.as_str(), keep, root).await
+    }
+
+    /// The newest generation of the branch, if it is of this job and this output: then there is no
+    /// other to be made. A candidate's age begins anew.
+    pub fn newest(&self, job: &JobKey, branch: &Branch, output: &StorePath) -> Option<Rooted> {
+        let dir = self.folder(job, branch);
+        let rooted = self.made().get(&dir).cloned()?;
+        let (number, newest) = generations(&dir).ok()?.pop()?;
+        let same = newest == rooted.link
+            && newest.file_name() == Some(generation(number, job.revision.short()).as_ref())
+            && rooted.output == Path::new(output.as_str());
+        (same && (branch.tracked || touch(&newest).is_ok()) && rooted.holds()).then_some(rooted)
+    }
+
+    fn folder(&self, job: &JobKey, branch: &Branch) -> PathBuf {
+        let dir = self.dir.join(job.repo.as_str()).join(job.host.as_str());
+        dir.join(branch_folder(&branch.name))
+    }
+
+    fn note_made(&self, dir: &Path, rooted: Rooted) {
+        let mut made = self.made();
+        if made.len() >= MADE_MAX {
+            made.clear();
+        }
+        made.insert(dir.to_owned(), rooted);
+    }
+
+    fn made(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Rooted>> {
+        // Whole entries are written at once.
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a root the newest generation of a tracked branch, whatever branch it was of. Where it
@@ -123,8 +176,9 @@ impl Roots {
         fs::create_dir_all(&dir).map_err(io)?;
         let mut old = generations(&dir).map_err(io)?;
         let next = old.last().map_or(1, |(number, _)| number.saturating_add(1));
-        let link = dir.join(format!("{next}-{commit}"));
+        let link = dir.join(generation(next, commit));
         root(&link).await.map_err(RootError::Call)?;
+        self.note_made(&dir, Rooted { link, output: output.to_owned() });
         // The same output again is one generation, the newest.
         let same = |path: &PathBuf| fs::read_link(path).is_ok_and(|target| target == output);
         let (repeated, mut kept) = old.drain(..).partition::<Vec<_>, _>(|(_, path)| same(path));
@@ -183,6 +237,18 @@ impl Drop for InUse {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+fn generation(number: u64, commit: &str) -> String {
+    format!("{number}-{commit}")
+}
+
+/// As if the link were made now.
+fn touch(link: &Path) -> io::Result<()> {
+    let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+    let both = rustix::fs::Timestamps { last_access: now, last_modification: now };
+    let itself = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+    Ok(rustix::fs::utimensat(rustix::fs::CWD, link, &both, itself)?)
 }
 
 /// The name of a branch's folder.
@@ -249,6 +315,45 @@ mod tests {
         // Candidates go by their age (`retention`), not by their number.
         let candidates = [(2, 'b'), (3, 'c'), (4, 'a'), (5, 'd')];
         assert_eq!(left_of("update/x", false).await, candidates);
+    }
+
+    #[tokio::test]
+    async fn the_newest_root_is_that_of_its_job_and_output_and_made_in_this_life() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let roots = Roots::new(dir.path().to_owned(), 3);
+        let job = |digit: &str| -> JobKey {
+            format!("r.{}.web", digit.repeat(40)).parse().expect("a job")
+        };
+        let branch = |tracked| Branch { name: "b".to_owned(), tracked };
+        let (first, second) = (job("1"), job("2"));
+        let add = async |job: &JobKey, of: char| {
+            let output = output(of);
+            let link = async |link: &Path| symlink(output.as_str(), link);
+            roots.add_generation(job, &branch(true), &output, link).await.expect("a root");
+        };
+        let newest = |job: &JobKey, of| roots.newest(job, &branch(true), &output(of));
+        assert_eq!(newest(&first, 'a'), None);
+        add(&first, 'a').await;
+        let rooted = newest(&first, 'a').expect("just made");
+        assert!(rooted.holds());
+        assert_eq!((newest(&first, 'b'), newest(&second, 'a')), (None, None));
+        let former_life = Roots::new(dir.path().to_owned(), 3);
+        assert_eq!(former_life.newest(&first, &branch(true), &output('a')), None);
+        add(&second, 'b').await;
+        assert_eq!(newest(&first, 'a'), None, "there is a newer one");
+        assert!(rooted.holds() && newest(&second, 'b').is_some());
+        // A candidate is as good as made now.
+        let link = dir.path().join("r/web/b").join(generation(2, second.revision.short()));
+        let old = rustix::fs::Timespec { tv_sec: 1, tv_nsec: 0 };
+        let old = rustix::fs::Timestamps { last_access: old, last_modification: old };
+        let itself = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::utimensat(rustix::fs::CWD, &link, &old, itself).expect("a link");
+        let age = || link.symlink_metadata().expect("a link").modified().expect("a time");
+        let before = age();
+        assert!(newest(&second, 'b').is_some() && age() == before);
+        assert!(roots.newest(&second, &branch(false), &output('b')).is_some() && age() > before);
+        fs::remove_file(&link).expect("removed");
+        assert_eq!(newest(&second, 'b'), None);
     }
 
     #[test]

@@ -125,9 +125,10 @@ impl World {
 
     fn notice(&mut self, flavour: u8) {
         let Some(id) = self.building.keys().nth(usize::from(flavour) % 3).copied() else { return };
-        let notice = match flavour % 3 {
+        let notice = match flavour % 4 {
             0 => Notice::Phase(Phase::Build),
-            1 => Notice::LockWait(flavour.is_multiple_of(2)),
+            1 => Notice::Idle(flavour % 8 == 1),
+            2 => Notice::Anew,
             _ => Notice::Phase(Phase::Root),
         };
         self.on(Event::Noticed(id, notice));

@@ -10,9 +10,9 @@ use proto::{
 
 use super::{LEASE, at, built, claimed, delivered, entry, incarnation, request, settings, subject};
 use crate::{
-    build::{BuildEnd, Ended, Notice},
+    build::{BuildEnd, Ended, Notice, Plan},
     machine::{
-        Machine, Settings,
+        Machine, REUSES_MAX, Settings,
         io::{Answer, DeliveryId, Effect, Event, Written},
     },
 };
@@ -379,11 +379,51 @@ fn a_build_that_waits_for_a_lock_lends_its_slot() {
     settings.slots = 1;
     let mut story = Story::held();
     story.machine.settings = settings;
-    story.on(1, Event::Noticed(ID, Notice::LockWait(true)));
+    story.on(1, Event::Noticed(ID, Notice::Idle(true)));
     // The pull that is open already counts for the lent slot.
     story.on(1, Event::Pulled(vec![delivered(2, "db")]));
     assert_eq!(story.machine.jobs().len(), 2);
     assert!(!story.did(|effect| matches!(effect, Effect::Pull(..))));
+}
+
+#[test]
+fn a_reuse_takes_no_slot_until_it_turns_out_to_be_a_build() {
+    let mut machine = Machine::new(settings());
+    let slots = machine.settings.slots;
+    machine.step(at(0), Event::Tick);
+    let mut pulls = 0;
+    for number in 1..=10 {
+        let id = DeliveryId(number);
+        let before = claimed(None, incarnation(9), 1);
+        let before = super::finished(&before, Outcome::Built(built()));
+        machine.step(at(0), Event::Pulled(vec![delivered(number, &format!("h{number}"))]));
+        machine.step(at(0), Event::RecordRead(id, Answer::Is(entry(before, 3, 0))));
+        let wanted = Answer::Is(entry(request(incarnation(1), 1), 1, 0));
+        let effects = machine.step(at(0), Event::RequestRead(id, wanted));
+        pulls += effects.iter().filter(|it| matches!(it, Effect::Pull(..))).count();
+        let effects = machine.step(at(0), Event::RecordWritten(id, Written::Done(5)));
+        let plan = effects.iter().find_map(|effect| match effect {
+            Effect::Build { plan, .. } => Some(plan.clone()),
+            _ => None,
+        });
+        assert_eq!(plan, Some(Plan::Reuse(built())));
+    }
+    assert_eq!((machine.jobs().len(), machine.free()), (10, slots));
+    assert_eq!(pulls, 0, "the pull that is open stays so");
+    machine.step(at(1), Event::Noticed(ID, Notice::Anew));
+    assert_eq!(machine.free(), slots - 1);
+}
+
+#[test]
+fn many_reuses_do_take_slots() {
+    let mut machine = Machine::new(settings());
+    machine.step(at(0), Event::Tick);
+    let reuses = u64::try_from(REUSES_MAX).expect("a few") + 1;
+    for number in 1..=reuses {
+        machine.step(at(0), Event::Pulled(vec![delivered(number, &format!("h{number}"))]));
+        machine.jobs.get_mut(&DeliveryId(number)).expect("taken").reuses = true;
+    }
+    assert_eq!(machine.free(), machine.settings.slots - 1);
 }
 
 #[test]

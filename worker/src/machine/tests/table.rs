@@ -129,7 +129,7 @@ fn events() -> Vec<(&'static str, u64, Event)> {
         ("buried: not stored", 0, Event::Buried(ID, false)),
         ("buried: not stored, too long", 2000, Event::Buried(ID, false)),
         ("noticed: phase", 0, Event::Noticed(ID, Notice::Phase(Phase::Build))),
-        ("noticed: lock wait", 0, Event::Noticed(ID, Notice::LockWait(true))),
+        ("noticed: idle", 0, Event::Noticed(ID, Notice::Idle(true))),
         ("ended: built", 0, end(BuildEnd::Built(built()))),
         ("ended: failed", 0, end(failed())),
         ("ended: infrastructure", 0, end(infra())),

@@ -32,17 +32,23 @@ impl World {
     pub(super) fn build(&mut self, number: usize, id: DeliveryId, plan: &Plan) {
         if let Some(hand) = self.workers[number].hand(id) {
             hand.build = Build::Running;
+            hand.reuses = matches!(plan, Plan::Reuse(_));
         }
         let (end, takes) = self.end_of(plan);
         for _ in 0..self.rng.u8(0..3) {
             let notice = match self.rng.u8(0..4) {
-                0 => Notice::LockWait(true),
-                1 => Notice::LockWait(false),
+                0 => Notice::Idle(true),
+                1 => Notice::Idle(false),
                 2 => Notice::Phase(Phase::Evaluate),
                 _ => Notice::Phase(Phase::Build),
             };
             let after = self.rng.u64(1..takes);
             self.news(number, id, after, BuildStep::Notice(notice));
+        }
+        let reused = matches!(&end, BuildEnd::Built(built) if built.reused);
+        if matches!(plan, Plan::Reuse(_)) && !reused {
+            let after = self.rng.u64(1..takes);
+            self.news(number, id, after, BuildStep::Notice(Notice::Anew));
         }
         self.news(number, id, takes, BuildStep::End(Ended { end, phases: Vec::new() }));
     }
@@ -52,6 +58,10 @@ impl World {
         let takes = self.rng.u64(20..self.schedule.build_max);
         if let (Plan::Reuse(built), true) = (plan, self.rng.u8(0..4) > 0) {
             return (BuildEnd::Built(Built { reused: true, ..built.clone() }), takes.min(SECOND));
+        }
+        if matches!(plan, Plan::Reuse(_)) && self.rng.bool() {
+            // Gone, and no room for it: others may have it.
+            return (BuildEnd::Stopped, takes.min(SECOND));
         }
         let failure = Failure::message("m");
         let weights = self.schedule.builds;

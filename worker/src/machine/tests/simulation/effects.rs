@@ -201,6 +201,7 @@ impl World {
             claim: None,
             request_before: None,
             build: Build::None,
+            reuses: false,
             settled: false,
         });
         let subject = JobSubject {

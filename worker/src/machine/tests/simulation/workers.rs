@@ -15,7 +15,7 @@ use super::{
     world::{Happening, World},
 };
 use crate::machine::{
-    Machine, Settings,
+    Machine, REUSES_MAX, Settings,
     io::{DeliveryId, Effect, Event, Now},
     tests,
 };
@@ -50,6 +50,8 @@ pub(super) struct Hand {
     /// The request as it stood before the record was read.
     pub(super) request_before: Option<Entry<Request>>,
     pub(super) build: Build,
+    /// Its build needs no slot.
+    pub(super) reuses: bool,
     pub(super) settled: bool,
 }
 
@@ -203,7 +205,10 @@ impl World {
         }
         let machine = self.workers[number].machine.as_ref();
         let jobs = machine.map_or(0, |it| it.jobs().len());
-        if jobs > 2 * self.schedule.workers[number].slots {
+        let hands = self.workers[number].hands.iter();
+        let builds = hands.filter(|it| it.build == Build::Running && !it.reuses).count();
+        let most = 2 * self.schedule.workers[number].slots;
+        if builds > most || jobs > most + REUSES_MAX {
             self.breaks(Rule::TooManyJobs, "more than twice its slots");
         }
         self.set_timer(number);
