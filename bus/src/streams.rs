@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use backon::{ExponentialBuilder, Retryable as _};
+use bytes::Bytes;
 use proto::{
     JobKey, JobMessage, TraceParent,
     event::{DeadLetter, JobEvent, WorkerEvent},
@@ -93,7 +94,8 @@ impl Bus {
         Ok(subjects.iter().filter_map(|subject| JobSubject::parse(subject).ok()).collect())
     }
 
-    /// Publishes a chunk of a build log and waits until the stream has it.
+    /// Publishes chunk `seq` of a build log, a [`LogChunk`] as JSON, and waits until the stream has
+    /// it.
     ///
     /// # Errors
     /// No answer, full, denied.
@@ -101,14 +103,14 @@ impl Bus {
         &self,
         job: &JobKey,
         epoch: Epoch,
-        chunk: &LogChunk,
+        seq: u64,
+        chunk: Bytes,
     ) -> Result<(), Error> {
         let address = subject::log(job, epoch);
-        let payload = encode("publish log", &address, chunk)?;
-        let bytes = payload.len();
+        let bytes = chunk.len();
         // A chunk that is published again after a lost answer is stored once.
-        let id = format!("{job}.{epoch}.{}", chunk.seq);
-        let publish = PublishMessage::build().payload(payload).message_id(id);
+        let id = format!("{job}.{epoch}.{seq}");
+        let publish = PublishMessage::build().payload(chunk).message_id(id);
         self.publish_acked("publish log", &address, publish, bytes).await.map(drop)
     }
 

@@ -1,5 +1,7 @@
 //! Build logs as they travel: numbered chunks of tagged lines, never one message per line.
 
+use std::io::Write as _;
+
 use serde::{Deserialize, Serialize};
 
 use crate::version::V1;
@@ -40,6 +42,92 @@ impl LogLine {
             None => self.text.clone(),
         }
     }
+}
+
+/// A [`LogChunk`] that is written as its lines come: their text is held once, as it travels.
+#[derive(Debug)]
+pub struct ChunkWriter {
+    json: Vec<u8>,
+    lines: usize,
+}
+
+/// A [`LogLine`] that owns nothing.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drv: Option<&'a str>,
+    text: &'a str,
+}
+
+impl ChunkWriter {
+    /// Most that [`Self::finish`] adds.
+    pub const END_BYTES_MAX: usize = b"[],\"end\":false}".len();
+
+    /// A chunk with these fields and without a line yet. It is written into `json`, whatever that
+    /// held before.
+    pub fn new(seq: u64, dropped: u64, mut json: Vec<u8>) -> Self {
+        json.clear();
+        let mut write = |text: &str| json.extend_from_slice(text.as_bytes());
+        write(&format!("{{\"v\":1,\"seq\":{seq}"));
+        if dropped > 0 {
+            write(&format!(",\"dropped\":{dropped}"));
+        }
+        write(",\"lines\":");
+        Self { json, lines: 0 }
+    }
+
+    /// Adds a line; gives its size, the sign between two lines included.
+    pub fn line(&mut self, drv: Option<&str>, text: &str) -> usize {
+        let before = self.json.len();
+        self.next();
+        write_line(&mut self.json, drv, text);
+        self.json.len() - before
+    }
+
+    /// Adds a line as [`write_line`] wrote it.
+    pub fn written(&mut self, line: &[u8]) {
+        self.next();
+        self.json.extend_from_slice(line);
+    }
+
+    /// Takes the last line back, of this size: as [`write_line`] writes it.
+    pub fn take_back(&mut self, size: usize) -> Vec<u8> {
+        let line = self.json.split_off(self.json.len().saturating_sub(size).saturating_add(1));
+        self.json.pop();
+        self.lines = self.lines.saturating_sub(1);
+        line
+    }
+
+    /// Lines so far.
+    pub fn lines(&self) -> usize {
+        self.lines
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> usize {
+        self.json.len()
+    }
+
+    /// The chunk as it travels.
+    pub fn finish(mut self, end: bool) -> Vec<u8> {
+        if self.lines == 0 {
+            self.json.push(b'[');
+        }
+        let end: &[u8] = if end { b"],\"end\":true}" } else { b"],\"end\":false}" };
+        self.json.extend_from_slice(end);
+        self.json
+    }
+
+    fn next(&mut self) {
+        self.json.push(if self.lines == 0 { b'[' } else { b',' });
+        self.lines += 1;
+    }
+}
+
+/// Writes a [`LogLine`] as JSON.
+pub fn write_line(json: &mut Vec<u8>, drv: Option<&str>, text: &str) {
+    let written = serde_json::to_writer(json.by_ref(), &Line { drv, text });
+    written.expect("memory takes all bytes, and a string is always JSON");
 }
 
 /// `nginx-1.27` of `/nix/store/<hash>-nginx-1.27.drv`; whatever is no store path stays as it is.

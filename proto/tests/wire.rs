@@ -12,7 +12,7 @@ use proto::{
         Candidate, End, GateRun, Holder, HostResult, HostStanding, Landed, LandedHost, Lease, Made,
         Required, Source, Stage, Tested, Trial, Update,
     },
-    log::{LogChunk, LogLine},
+    log::{ChunkWriter, LogChunk, LogLine},
     record::{PhaseTime, Progress},
     worker::{PlaceRoom, PresentJob, Room},
 };
@@ -289,6 +289,34 @@ fn log_chunk() {
     ];
     let chunk = LogChunk { v: V1, seq: 7, dropped: 3, lines, end: true };
     check(&chunk, include_str!("wire/log_chunk.json"));
+}
+
+#[test]
+fn a_chunk_written_line_by_line_is_the_same() {
+    let line =
+        |drv: Option<&str>, text: &str| LogLine { drv: drv.map(Into::into), text: text.into() };
+    let lines =
+        vec![line(Some("/nix/store/a\"b.drv"), "\u{1b}[1m \\ \"é\" \u{7f}\0"), line(None, "")];
+    for (dropped, lines, end) in
+        [(0, lines.clone(), false), (3, lines, true), (0, Vec::new(), true)]
+    {
+        let mut writer = ChunkWriter::new(7, dropped, b"old".to_vec());
+        for (number, line) in lines.iter().enumerate() {
+            assert_eq!(writer.lines(), number);
+            let before = writer.bytes();
+            let size = writer.line(line.drv.as_deref(), &line.text);
+            assert_eq!(writer.bytes(), before + size);
+            let taken = writer.take_back(size);
+            assert_eq!(taken, serde_json::to_vec(line).expect("JSON"));
+            assert_eq!((writer.lines(), writer.bytes()), (number, before));
+            writer.written(&taken);
+        }
+        let bytes = writer.bytes();
+        let written = writer.finish(end);
+        assert!(written.len() <= bytes + ChunkWriter::END_BYTES_MAX);
+        let chunk = LogChunk { v: V1, seq: 7, dropped, lines, end };
+        assert_eq!(written, serde_json::to_vec(&chunk).expect("JSON"));
+    }
 }
 
 #[test]

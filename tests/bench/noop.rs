@@ -21,7 +21,7 @@ use worker::{
     build::{BuildEnd, Builder, Ended, Limits, Notice, Task},
     config::Config,
     event_loop::StopOrder,
-    log_pump::LogSink,
+    log_sink::LogSink,
     mirror::MirrorError,
 };
 

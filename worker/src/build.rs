@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     build::{attempt::Attempt, push::Push},
     config::{Config, RepoConfig},
-    log_pump::LogSink,
+    log_sink::LogSink,
     mirror::Mirror,
     nix::{
         command::Nix,

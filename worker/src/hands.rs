@@ -19,7 +19,7 @@ use crate::{
     attempts::Attempts,
     build::{BuildEnd, Builder, Ended, Notice, Task},
     last_good,
-    log_pump::{LogPump, LogSink},
+    log_sink::{LogRoom, LogSink},
     log_task::LogTask,
     machine::io::{Answer, Delivered, DeliveryId, Effect, Event, Written},
     metrics::Metrics,
@@ -28,9 +28,6 @@ use crate::{
 
 /// A round of pulling that brings nothing ends after this long, and the next one begins.
 const PULL_WAIT: Duration = Duration::from_secs(20);
-
-/// Lines of one build's log that may wait for the broker.
-const LOG_LINES_WAITING: usize = 8192;
 
 /// Notices of all builds that may wait for the loop; a build waits when it is full.
 const NOTICES_WAITING: usize = 256;
@@ -61,6 +58,7 @@ pub(crate) struct Hands {
     tasks: JoinSet<Done>,
     /// Logs on their way; they may outlive their build.
     logs: TaskTracker,
+    log_room: LogRoom,
     deliveries: HashMap<DeliveryId, Delivery>,
     builds: HashMap<DeliveryId, CancellationToken>,
     attempts: Attempts,
@@ -96,6 +94,7 @@ impl Hands {
             metrics,
             tasks: JoinSet::new(),
             logs,
+            log_room: LogRoom::default(),
             deliveries: HashMap::new(),
             builds: HashMap::new(),
             attempts: Attempts::default(),
@@ -398,12 +397,10 @@ impl Hands {
         let stop = CancellationToken::new();
         self.builds.insert(id, stop.clone());
         self.metrics.building(self.builds.len());
-        let (log, lines, dropped) = LogSink::new(LOG_LINES_WAITING);
         let (job, epoch) = (task.job.clone(), task.epoch);
+        let (log, chunks) = LogSink::new(self.builder.log_keep_max(&job.repo), &self.log_room);
         let bus = self.bus.clone();
-        let keep_max = self.builder.log_keep_max(&job.repo);
-        let log_task = LogTask { bus, job, epoch, lines, dropped };
-        self.logs.spawn(log_task.run(LogPump::new(keep_max)));
+        self.logs.spawn(LogTask { bus, job, epoch, chunks }.run());
         let (notices, mut noticed) = mpsc::channel(1);
         let to_loop = self.notice.clone();
         let builder = Arc::clone(&self.builder);

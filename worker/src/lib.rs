@@ -6,7 +6,8 @@
 //!   the effects out; `teller`, `log_task`, `presence`, `sweeper` and `last_good` talk
 //!   to the broker beside it.
 //! - [`build`] is one attempt from commit to root; [`mirror`] and [`nix`] are its tools;
-//!   [`log_pump`] makes chunks of its log; [`supervise`] is the process between us and every child.
+//!   [`log_sink`] takes its log in, [`log_pump`] makes chunks of it; [`supervise`] is the process
+//!   between us and every child.
 //! - `metrics` counts what passes, and serves it to Prometheus.
 //! - [`run`] starts all this; [`broker`] is the private broker of `standalone`; [`service`] tells
 //!   who started us that we are ready and alive.
@@ -26,6 +27,7 @@ pub mod event_loop;
 mod hands;
 mod last_good;
 pub mod log_pump;
+pub mod log_sink;
 mod log_task;
 pub mod machine;
 mod metrics;

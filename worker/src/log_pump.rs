@@ -1,108 +1,71 @@
 //! From log lines to numbered chunks.
 //!
-//! Pure: it is given the time and hands out chunks. Head and tail of a long log are kept: the first
-//! part of the limit passes live, the last one waits in a ring until the end. It does not know
-//! the broker. [`LogSink`] is the way in: it never blocks a build, it drops and counts.
+//! Pure: it is given the time and hands out chunks, as the JSON that travels: a line is written
+//! once, and never held as a value of its own. Head and tail of a long log are kept: the first part
+//! of the limit passes live, the last one waits in a ring until the end. It does not know the
+//! broker, nor who speaks.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{borrow::Cow, collections::VecDeque, time::Duration};
 
-use proto::{
-    V1,
-    log::{LogChunk, LogLine},
-};
-use tokio::sync::mpsc;
+use bytes::Bytes;
+use proto::log::{ChunkWriter, write_line};
 
-/// Largest chunk, by estimate of its JSON. A quarter of the broker's default message limit.
+/// Largest chunk. A quarter of the broker's default message limit.
 pub const CHUNK_BYTES_MAX: usize = 256 << 10;
 /// A line waits at most this long for others: a live tail should feel live.
 pub const CHUNK_AGE_MAX: Duration = Duration::from_millis(250);
 /// Longest line; the rest of a longer one is cut. Even if JSON needs six bytes for each of its
 /// bytes (control characters), it fits in a chunk.
 const LINE_BYTES_MAX: usize = 32 << 10;
-/// JSON around a line, without drv and text.
-const LINE_OVERHEAD: usize = 24;
-/// Room for the chunk's own fields.
-const CHUNK_OVERHEAD: usize = 128;
-
-/// Text that may wait for a slow broker, per build: some seconds of an honest log.
-const WAITING_BYTES_MAX: usize = 4 << 20;
 /// The tail waits in memory, so it is not half of a large limit; the head is the larger then.
 const TAIL_BYTES_MAX: usize = 8 << 20;
 
-/// Where a build puts its log lines.
-#[derive(Clone, Debug)]
-pub struct LogSink {
-    lines: mpsc::Sender<LogLine>,
-    dropped: Arc<AtomicU64>,
-    waiting: Arc<AtomicUsize>,
-}
-
-/// Where they come out.
-#[derive(Debug)]
-pub struct LogLines {
-    lines: mpsc::Receiver<LogLine>,
-    waiting: Arc<AtomicUsize>,
-}
-
-impl LogLines {
-    /// The next line; none when all sinks are gone. Cancel-safe.
-    pub async fn recv(&mut self) -> Option<LogLine> {
-        let line = self.lines.recv().await?;
-        self.waiting.fetch_sub(line.text.len(), Ordering::Relaxed);
-        Some(line)
-    }
-}
-
-impl LogSink {
-    /// A sink with room for `lines` lines, its other end, and the count of lines that found no
-    /// room; whoever reads the lines feeds the count to [`LogPump::dropped`].
-    pub fn new(lines: usize) -> (Self, LogLines, Arc<AtomicU64>) {
-        let (sender, receiver) = mpsc::channel(lines.max(1));
-        let (dropped, waiting) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
-        let lines = LogLines { lines: receiver, waiting: Arc::clone(&waiting) };
-        (Self { lines: sender, dropped: Arc::clone(&dropped), waiting }, lines, dropped)
-    }
-
-    /// Hands a line over, or drops and counts it.
-    pub fn send(&self, line: LogLine) {
-        // Counted before it can be taken out. One that is too much is let go at once.
-        let bytes = line.text.len();
-        let waiting = self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if waiting > WAITING_BYTES_MAX || self.lines.try_send(line).is_err() {
-            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// A line of the worker's own.
-    pub fn say(&self, text: impl Into<String>) {
-        self.send(LogLine { drv: None, text: text.into() });
-    }
+/// A part of a log, ready to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Its number in the attempt, from 0, without holes.
+    pub seq: u64,
+    /// A [`proto::log::LogChunk`].
+    pub json: Bytes,
 }
 
 /// Makes the chunks of one attempt.
 #[derive(Debug)]
 pub struct LogPump {
     seq: u64,
-    lines: Vec<LogLine>,
-    bytes: usize,
-    since: Duration,
-    /// Lines dropped before the first of `lines`.
+    /// Never without a line.
+    open: Option<Open>,
+    /// Lines dropped before the first of `open`.
     dropped: u64,
+    /// Size of the newest chunk: the next one is likely as large.
+    newest: usize,
+    /// Memory of a chunk that is through.
+    spare: Vec<u8>,
     head_left: usize,
-    tail: VecDeque<LogLine>,
-    tail_bytes: usize,
-    tail_bytes_max: usize,
+    tail: Tail,
     /// Lines that fell out of the ring, or were dropped before the first in it.
     tail_dropped: u64,
     ended: bool,
+}
+
+/// A chunk that is being filled.
+#[derive(Debug)]
+struct Open {
+    chunk: ChunkWriter,
+    since: Duration,
+}
+
+/// The last lines, as JSON, one after the other.
+#[derive(Debug)]
+struct Tail {
+    json: VecDeque<u8>,
+    /// Bytes of each line.
+    lines: VecDeque<u32>,
+    /// In all, with one more byte for each line.
+    bytes: usize,
+    bytes_max: usize,
+    /// Where a line is written before there is room for it.
+    new: Vec<u8>,
 }
 
 impl LogPump {
@@ -113,133 +76,199 @@ impl LogPump {
         let tail = (keep_max / 2).min(TAIL_BYTES_MAX);
         Self {
             seq: 0,
-            lines: Vec::new(),
-            bytes: CHUNK_OVERHEAD,
-            since: Duration::ZERO,
+            open: None,
             dropped: 0,
+            newest: 0,
+            spare: Vec::new(),
             head_left: keep_max - tail,
-            tail: VecDeque::new(),
-            tail_bytes: 0,
-            tail_bytes_max: tail,
+            tail: Tail::new(tail),
             tail_dropped: 0,
             ended: false,
         }
     }
 
     /// Takes a line. `now` is on any clock that only goes forward.
-    pub fn push(&mut self, now: Duration, mut line: LogLine) -> Option<LogChunk> {
-        cut(&mut line.text, LINE_BYTES_MAX);
-        let size = size(&line);
-        // Once the head is full it stays so: a short line after a long one would be out of order.
-        if size > self.head_left {
-            self.head_left = 0;
-            self.keep_in_tail(line, size);
-            return self.tick(now);
-        }
-        self.head_left -= size;
-        self.add(now, line, size).or_else(|| self.tick(now))
+    pub fn push(&mut self, now: Duration, drv: Option<&str>, text: &str) -> Option<Chunk> {
+        let text = cut(text, LINE_BYTES_MAX);
+        let chunk = match self.in_tail() {
+            true => {
+                self.tail_dropped += self.tail.push(|json| write_line(json, drv, &text));
+                None
+            }
+            false => self.push_to_head(now, drv, &text),
+        };
+        chunk.or_else(|| self.tick(now))
     }
 
     /// Counts lines that were lost before the next one pushed.
-    pub fn dropped(&mut self, now: Duration, lines: u64) -> Option<LogChunk> {
+    pub fn dropped(&mut self, lines: u64) -> Option<Chunk> {
         if lines == 0 {
             return None;
         }
-        if self.head_left == 0 {
+        if self.in_tail() {
             // One mark, between head and tail, stands for all gaps from there on: lines of the
             // tail are worth more than the exact place of a gap among them.
             self.tail_dropped += lines;
-            return self.tick(now);
+            return None;
         }
         // A gap belongs before the first line of a chunk, so what is there goes out first.
-        let chunk = (!self.lines.is_empty()).then(|| self.flush());
+        let chunk = self.open.is_some().then(|| self.flush(false));
         self.dropped += lines;
         chunk
     }
 
-    /// Hands out what has waited long enough. To be called about every [`CHUNK_AGE_MAX`].
-    pub fn tick(&mut self, now: Duration) -> Option<LogChunk> {
-        let old = now.saturating_sub(self.since) >= CHUNK_AGE_MAX;
-        (!self.lines.is_empty() && old).then(|| self.flush())
+    /// Hands out what has waited long enough. To be called when it is [`Self::due`].
+    pub fn tick(&mut self, now: Duration) -> Option<Chunk> {
+        self.due().is_some_and(|due| due <= now).then(|| self.flush(false))
+    }
+
+    /// Takes back the memory of a chunk that is through: a new one's would have to be zeroed first.
+    pub fn reuse(&mut self, chunk: Chunk) {
+        // Somebody may still hold it, and a copy of it is of no use.
+        if chunk.json.is_unique() {
+            self.spare = chunk.json.into();
+        }
+    }
+
+    /// When to hand out what is there, if anything is.
+    pub fn due(&self) -> Option<Duration> {
+        self.open.as_ref().map(|open| open.since + CHUNK_AGE_MAX)
+    }
+
+    /// The head is full: lines wait in the tail until the end.
+    pub fn in_tail(&self) -> bool {
+        self.head_left == 0
     }
 
     /// Hands out the next of the rest; the last one is marked `end`, after it there is none. To be
     /// called until none comes.
-    pub fn end(&mut self, now: Duration) -> Option<LogChunk> {
+    pub fn end(&mut self, now: Duration) -> Option<Chunk> {
         if self.ended {
             return None;
         }
         if self.tail_dropped > 0 {
-            let chunk = (!self.lines.is_empty()).then(|| self.flush());
+            let chunk = self.open.is_some().then(|| self.flush(false));
             self.dropped += std::mem::take(&mut self.tail_dropped);
             if chunk.is_some() {
                 return chunk;
             }
         }
-        while let Some(line) = self.tail.pop_front() {
-            let size = size(&line);
-            if let Some(chunk) = self.add(now, line, size) {
+        while let Some(line) = self.tail.pop() {
+            if let Some(chunk) = self.add(now, &line) {
                 return Some(chunk);
             }
         }
         self.ended = true;
-        Some(LogChunk { end: true, ..self.flush() })
+        Some(self.flush(true))
     }
 
-    fn add(&mut self, now: Duration, line: LogLine, size: usize) -> Option<LogChunk> {
-        let full = self.bytes + size > CHUNK_BYTES_MAX && !self.lines.is_empty();
-        let chunk = full.then(|| self.flush());
-        if self.lines.is_empty() {
-            self.since = now;
+    fn push_to_head(&mut self, now: Duration, drv: Option<&str>, text: &str) -> Option<Chunk> {
+        let open = self.opened(now);
+        let size = open.chunk.line(drv, text);
+        let full = open.chunk.bytes() + ChunkWriter::END_BYTES_MAX > CHUNK_BYTES_MAX;
+        let alone = open.chunk.lines() == 1;
+        if size <= self.head_left && (!full || alone) {
+            self.head_left -= size;
+            return None;
         }
-        self.bytes += size;
-        self.lines.push(line);
+        let line = self.opened(now).chunk.take_back(size);
+        if alone {
+            self.open = None;
+        }
+        if size <= self.head_left {
+            self.head_left -= size;
+            return self.add(now, &line);
+        }
+        // Once the head is full it stays so: a short line after a long one would be out of order.
+        self.head_left = 0;
+        self.tail_dropped += self.tail.push(|json| json.extend_from_slice(&line));
+        None
+    }
+
+    /// Puts a written line into the open chunk, or into the next one.
+    fn add(&mut self, now: Duration, line: &[u8]) -> Option<Chunk> {
+        let bytes = 1 + line.len() + ChunkWriter::END_BYTES_MAX;
+        let full = |open: &Open| open.chunk.bytes() + bytes > CHUNK_BYTES_MAX;
+        let chunk = self.open.as_ref().is_some_and(full).then(|| self.flush(false));
+        self.opened(now).chunk.written(line);
         chunk
     }
 
-    fn keep_in_tail(&mut self, line: LogLine, bytes: usize) {
-        self.tail_bytes += bytes;
-        self.tail.push_back(line);
-        while self.tail_bytes > self.tail_bytes_max {
-            let Some(oldest) = self.tail.pop_front() else { break };
-            self.tail_bytes -= size(&oldest);
-            self.tail_dropped += 1;
-        }
+    fn opened(&mut self, now: Duration) -> &mut Open {
+        let (seq, dropped, newest) = (self.seq, self.dropped, self.newest);
+        let spare = &mut self.spare;
+        self.open.get_or_insert_with(|| {
+            // A little more than the last one, or the last lines of each would move all others.
+            let bytes = (newest + newest / 8).min(CHUNK_BYTES_MAX);
+            let mut memory = std::mem::take(spare);
+            // A large one is not kept for a log that has become quiet.
+            if memory.capacity() / 4 > bytes {
+                memory = Vec::new();
+            }
+            memory.reserve(bytes);
+            Open { chunk: ChunkWriter::new(seq, dropped, memory), since: now }
+        })
     }
 
-    fn flush(&mut self) -> LogChunk {
+    fn flush(&mut self, end: bool) -> Chunk {
+        let chunk = self.open.take().map(|open| open.chunk);
+        let chunk = chunk.unwrap_or_else(|| ChunkWriter::new(self.seq, self.dropped, Vec::new()));
+        let json = Bytes::from(chunk.finish(end));
         let seq = self.seq;
         self.seq += 1;
-        self.bytes = CHUNK_OVERHEAD;
-        LogChunk {
-            v: V1,
-            seq,
-            dropped: std::mem::take(&mut self.dropped),
-            lines: std::mem::take(&mut self.lines),
-            end: false,
-        }
+        self.dropped = 0;
+        self.newest = json.len();
+        Chunk { seq, json }
     }
 }
 
-/// Estimate of a line's JSON, never below the truth.
-fn size(line: &LogLine) -> usize {
-    let drv = line.drv.as_deref().map_or(0, |drv| escaped(drv) + LINE_OVERHEAD);
-    escaped(&line.text) + drv + LINE_OVERHEAD
+impl Tail {
+    fn new(bytes_max: usize) -> Self {
+        let (json, lines) = (VecDeque::new(), VecDeque::new());
+        Self { json, lines, bytes: 0, bytes_max, new: Vec::new() }
+    }
+
+    /// Adds a line; gives how many fell out at the other end.
+    fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> u64 {
+        self.new.clear();
+        write(&mut self.new);
+        self.bytes += self.new.len() + 1;
+        let mut fell = 0;
+        while self.bytes > self.bytes_max && !self.lines.is_empty() {
+            self.drop_first();
+            fell += 1;
+        }
+        if self.bytes > self.bytes_max {
+            self.bytes = 0;
+            return fell + 1;
+        }
+        if self.json.capacity() == 0 {
+            // Never more than that, which doubling would not know.
+            self.json.reserve_exact(self.bytes_max);
+        }
+        self.lines.push_back(u32::try_from(self.new.len()).unwrap_or(u32::MAX));
+        self.json.extend(&self.new);
+        fell
+    }
+
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let bytes = *self.lines.front()? as usize;
+        let line = self.json.iter().take(bytes).copied().collect();
+        self.drop_first();
+        Some(line)
+    }
+
+    fn drop_first(&mut self) {
+        let bytes = self.lines.pop_front().unwrap_or_default() as usize;
+        self.json.drain(..bytes);
+        self.bytes -= bytes + 1;
+    }
 }
 
-fn escaped(text: &str) -> usize {
-    let byte = |byte: u8| match byte {
-        0..=0x1f => "\\u0000".len(),
-        b'"' | b'\\' => 2,
-        _ => 1,
-    };
-    text.bytes().map(byte).sum()
-}
-
-fn cut(text: &mut String, bytes_max: usize) {
-    if text.len() > bytes_max {
-        text.truncate(text.floor_char_boundary(bytes_max));
-        text.push('…');
+fn cut(text: &str, bytes_max: usize) -> Cow<'_, str> {
+    match text.len() > bytes_max {
+        true => format!("{}…", &text[..text.floor_char_boundary(bytes_max)]).into(),
+        false => text.into(),
     }
 }
 

@@ -1,22 +1,15 @@
-//! Carries one attempt's log to the broker: lines in, numbered chunks out.
+//! Carries one attempt's log to the broker, chunk by chunk.
 //!
-//! A slow broker never slows a build: while a chunk waits for its ack the sink fills, and then
-//! lines are dropped and counted.
+//! A slow broker never slows a build: while a chunk waits for its ack those behind it wait in the
+//! [`LogChunks`], and when these are full, lines are dropped and counted.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use bus::Bus;
-use proto::{JobKey, log::LogChunk, record::Epoch};
-use tokio::time::{Instant, timeout};
+use proto::{JobKey, record::Epoch};
 use tracing::warn;
 
-use crate::log_pump::{CHUNK_AGE_MAX, LogLines, LogPump};
+use crate::{log_pump::Chunk, log_sink::LogChunks};
 
 /// Tries to store one chunk. The chunks behind it wait in a bounded queue, so this bounds how long
 /// an outage may last before lines are lost: about the default `orphan_grace`.
@@ -30,39 +23,23 @@ pub(crate) struct LogTask {
     pub(crate) bus: Bus,
     pub(crate) job: JobKey,
     pub(crate) epoch: Epoch,
-    pub(crate) lines: LogLines,
-    pub(crate) dropped: Arc<AtomicU64>,
+    pub(crate) chunks: LogChunks,
 }
 
 impl LogTask {
     /// Runs until the build has closed its sink and the last chunk is stored or given up.
-    pub(crate) async fn run(mut self, mut pump: LogPump) {
-        let start = Instant::now();
-        loop {
-            let next = timeout(CHUNK_AGE_MAX, self.lines.recv()).await;
-            let now = start.elapsed();
-            let gap = pump.dropped(now, self.dropped.swap(0, Ordering::Relaxed));
-            let chunk = match next {
-                Ok(Some(line)) => pump.push(now, line),
-                Ok(None) => {
-                    self.store(gap).await;
-                    break;
-                }
-                Err(_) => pump.tick(now),
-            };
-            self.store(gap).await;
-            self.store(chunk).await;
-        }
-        // More than one when the ring held a tail.
-        while let Some(chunk) = pump.end(start.elapsed()) {
-            self.store(Some(chunk)).await;
+    pub(crate) async fn run(mut self) {
+        while let Some(chunk) = self.chunks.next().await {
+            self.store(&chunk).await;
+            self.chunks.done(chunk);
         }
     }
 
-    async fn store(&self, chunk: Option<LogChunk>) {
-        let Some(chunk) = &chunk else { return };
+    /// One at a time: if one behind it were stored before it is, readers would take it for lost.
+    async fn store(&self, chunk: &Chunk) {
         for _ in 0..CHUNK_TRIES {
-            match self.bus.publish_log(&self.job, self.epoch, chunk).await {
+            let json = chunk.json.clone();
+            match self.bus.publish_log(&self.job, self.epoch, chunk.seq, json).await {
                 Err(error) if error.transient() => tokio::time::sleep(AGAIN).await,
                 Err(error) => return warn!(job = %self.job, "a log chunk is lost: {error}"),
                 Ok(()) => return,

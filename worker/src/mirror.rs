@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use self::{known::Known, lock::Lock};
 use crate::{
     build::BuildEnd,
-    log_pump::LogSink,
+    log_sink::LogSink,
     nix::{
         command::{FlakeRef, Nix},
         process::{Guard, Supervisor},

@@ -13,7 +13,7 @@ use tracing::Span;
 
 use super::{BuildContext, BuildEnd, Ended, Limits, Notice, Plan, Source, Task, halted, notify};
 use crate::{
-    log_pump::LogSink,
+    log_sink::LogSink,
     mirror::{Commit, Git, Mirror},
     nix::{
         classify::{self, RealiseEnd},
@@ -319,8 +319,7 @@ impl<'a> Attempt<'a> {
         invocation: &Invocation,
     ) -> Result<Said, BuildEnd> {
         let guard = Guard::new(&self.stop, wall);
-        let (mute, _, _) = LogSink::new(1);
-        let said = call(self.ctx, invocation, &guard, &mute).await;
+        let said = call(self.ctx, invocation, &guard, &LogSink::mute()).await;
         said.map_err(|(halt, _)| halted(&halt, "query the store"))
     }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BuildContext, Ended, Limits, Notice, Source, Task, build};
 use crate::{
-    log_pump::LogSink,
+    log_sink::LogSink,
     mirror::{Git, MirrorError},
 };
 
@@ -63,7 +63,7 @@ impl Builder for BuildContext {
     ) -> BoxFuture<'a, Result<bool, MirrorError>> {
         Box::pin(async move {
             let Some(Source { mirror, .. }) = self.sources.get(&job.repo) else { return Ok(false) };
-            let (stop, (log, _, _)) = (CancellationToken::new(), LogSink::new(1));
+            let (stop, log) = (CancellationToken::new(), LogSink::mute());
             let git = Git { supervisor: &self.supervisor, nix: &self.nix, stop: &stop, log: &log };
             mirror.replaces(&git, &job.revision, old).await
         })

@@ -5,11 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use proto::log::LogLine;
+use proto::log::{LogChunk, LogLine};
 use proto::{Host, Revision};
 
 use super::*;
 use crate::{
+    log_sink::LogRoom,
     mirror::tests::Upstream,
     nix::{command::StorePath, process::Guard},
 };
@@ -93,12 +94,13 @@ impl Pool {
         }
         let task = Task { job, epoch: Epoch(7), plan, overrides, last_good };
         let (notices, mut heard) = mpsc::channel(1000);
-        let (log, mut lines, _) = LogSink::new(100_000);
+        let (log, mut chunks) = LogSink::new(u64::MAX, &LogRoom::default());
         let ended = build(&self.ctx, task, notices, log, self.stop.clone()).await;
         let mut seen = Seen { ended, notices: Vec::new(), lines: Vec::new() };
         heard.recv_many(&mut seen.notices, 1000).await;
-        while let Some(line) = lines.recv().await {
-            seen.lines.push(line);
+        while let Some(chunk) = chunks.next().await {
+            let chunk: LogChunk = serde_json::from_slice(&chunk.json).expect("a chunk");
+            seen.lines.extend(chunk.lines);
         }
         seen
     }

@@ -1,11 +1,30 @@
 //! The chunker under any mix of lines, pauses and losses.
 
 use proptest::prelude::*;
+use proto::log::{LogChunk, LogLine};
 
 use super::*;
 
+const DRV: &str = "/nix/store/x.drv";
+
 fn line(text: impl Into<String>) -> LogLine {
-    LogLine { drv: Some("/nix/store/x.drv".into()), text: text.into() }
+    LogLine { drv: Some(DRV.into()), text: text.into() }
+}
+
+fn push(pump: &mut LogPump, now: Duration, line: &LogLine) -> Option<LogChunk> {
+    pump.push(now, line.drv.as_deref(), &line.text).map(decoded)
+}
+
+fn decoded(chunk: Chunk) -> LogChunk {
+    assert!(chunk.json.len() <= CHUNK_BYTES_MAX, "a chunk of {} bytes", chunk.json.len());
+    let decoded: LogChunk = serde_json::from_slice(&chunk.json).expect("JSON");
+    assert_eq!(decoded.seq, chunk.seq);
+    decoded
+}
+
+/// What of the limit a line takes.
+fn size(line: &LogLine) -> usize {
+    serde_json::to_vec(line).expect("JSON").len() + 1
 }
 
 /// Pushes all lines, one per pause, and ends.
@@ -15,10 +34,10 @@ fn pump(keep_max: u64, lines: &[LogLine], pause: Duration) -> Vec<LogChunk> {
     let mut chunks = Vec::new();
     for line in lines {
         now += pause;
-        chunks.extend(pump.tick(now));
-        chunks.extend(pump.push(now, line.clone()));
+        chunks.extend(pump.tick(now).map(decoded));
+        chunks.extend(push(&mut pump, now, line));
     }
-    chunks.extend(std::iter::from_fn(|| pump.end(now)));
+    chunks.extend(std::iter::from_fn(|| pump.end(now)).map(decoded));
     assert!(pump.end(now).is_none(), "after the end there is nothing");
     chunks
 }
@@ -28,8 +47,6 @@ fn check_form(chunks: &[LogChunk]) {
     for (at, chunk) in chunks.iter().enumerate() {
         assert_eq!(chunk.seq, at as u64, "numbers have no holes");
         assert_eq!(chunk.end, at + 1 == chunks.len(), "only the last is the end");
-        let json = serde_json::to_vec(chunk).expect("json").len();
-        assert!(json <= CHUNK_BYTES_MAX, "a chunk of {json} bytes");
     }
 }
 
@@ -81,53 +98,34 @@ proptest! {
 fn a_line_waits_for_others_but_not_for_long() {
     let mut pump = LogPump::new(u64::MAX);
     let at = Duration::from_millis;
-    assert_eq!(pump.push(at(1000), line("a")), None);
+    assert_eq!((push(&mut pump, at(1000), &line("a")), pump.due()), (None, Some(at(1250))));
     assert_eq!(pump.tick(at(1249)), None);
-    let chunk = pump.tick(at(1250)).expect("it is old enough");
+    let chunk = pump.tick(at(1250)).map(decoded).expect("it is old enough");
     assert_eq!((chunk.seq, chunk.lines), (0, vec![line("a")]));
-    assert_eq!(pump.tick(at(9000)), None);
-    assert!(pump.end(at(9000)).is_some_and(|chunk| chunk.end && chunk.lines.is_empty()));
+    assert_eq!((pump.tick(at(9000)), pump.due()), (None, None));
+    let end = pump.end(at(9000)).map(decoded);
+    assert!(end.is_some_and(|chunk| chunk.end && chunk.lines.is_empty()));
 }
 
 #[test]
 fn lines_lost_outside_are_marked_where_they_were_lost() {
     let mut pump = LogPump::new(u64::MAX);
     let now = Duration::ZERO;
-    assert_eq!(pump.push(now, line("a")), None);
-    let first = pump.dropped(now, 3).expect("what was there goes out");
+    assert_eq!(push(&mut pump, now, &line("a")), None);
+    let first = pump.dropped(3).map(decoded).expect("what was there goes out");
     assert_eq!((first.dropped, first.lines), (0, vec![line("a")]));
-    assert_eq!(pump.dropped(now, 2), None);
-    assert_eq!(pump.push(now, line("b")), None);
-    let last = pump.end(now).expect("the end");
+    assert_eq!(pump.dropped(2), None);
+    assert_eq!(push(&mut pump, now, &line("b")), None);
+    let last = pump.end(now).map(decoded).expect("the end");
     assert_eq!((last.dropped, last.lines, last.end), (5, vec![line("b")], true));
-}
-
-#[tokio::test]
-async fn a_full_sink_drops_and_counts() {
-    let (sink, mut lines, dropped) = LogSink::new(1);
-    sink.say("one");
-    sink.say("two");
-    assert_eq!(dropped.load(Ordering::Relaxed), 1);
-    assert_eq!(lines.recv().await.expect("one").text, "one");
-}
-
-#[tokio::test]
-async fn a_sink_is_full_of_bytes_before_it_is_full_of_long_lines() {
-    let (sink, mut lines, dropped) = LogSink::new(1000);
-    let long = "x".repeat(WAITING_BYTES_MAX / 4);
-    (0..6).for_each(|_| sink.say(&*long));
-    assert_eq!(dropped.load(Ordering::Relaxed), 2);
-    lines.recv().await.expect("one");
-    (0..2).for_each(|_| sink.say(&*long));
-    assert_eq!(dropped.load(Ordering::Relaxed), 3, "there is room for one again");
 }
 
 #[test]
 fn the_tail_of_a_large_limit_is_small() {
     let pump = LogPump::new(64 << 20);
-    assert_eq!((pump.head_left, pump.tail_bytes_max), (56 << 20, TAIL_BYTES_MAX));
+    assert_eq!((pump.head_left, pump.tail.bytes_max), (56 << 20, TAIL_BYTES_MAX));
     let pump = LogPump::new(1 << 20);
-    assert_eq!((pump.head_left, pump.tail_bytes_max), (1 << 19, 1 << 19));
+    assert_eq!((pump.head_left, pump.tail.bytes_max), (1 << 19, 1 << 19));
 }
 
 #[test]

@@ -101,7 +101,7 @@ impl Mirror {
             if said.len() == STDERR_LINES {
                 said.pop_front();
             }
-            said.push_back(line.text.clone());
+            said.push_back(line.text.to_string());
         });
         match end.await {
             Ok(exit) => {

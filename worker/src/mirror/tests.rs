@@ -60,7 +60,7 @@ impl Setup {
 
     async fn obtain(&self, revision: &Revision) -> Result<Commit, MirrorError> {
         let nix = nix(self.state.path());
-        let (log, _lines, _) = LogSink::new(16);
+        let log = LogSink::mute();
         let supervisor = supervisor();
         let git = Git { supervisor: &supervisor, nix: &nix, stop: &self.stop, log: &log };
         self.mirror.obtain(&git, revision).await
@@ -68,7 +68,7 @@ impl Setup {
 
     async fn replaces(&self, new: &Revision, old: Option<&Revision>) -> bool {
         let nix = nix(self.state.path());
-        let (log, _lines, _) = LogSink::new(16);
+        let log = LogSink::mute();
         let supervisor = supervisor();
         let git = Git { supervisor: &supervisor, nix: &nix, stop: &self.stop, log: &log };
         self.mirror.replaces(&git, new, old).await.expect("git works")
@@ -76,7 +76,7 @@ impl Setup {
 
     async fn landed(&self, commits: &[&str]) -> Result<Vec<(String, u64)>, MirrorError> {
         let nix = nix(self.state.path());
-        let (log, _lines, _) = LogSink::new(16);
+        let log = LogSink::mute();
         let supervisor = supervisor();
         let git = Git { supervisor: &supervisor, nix: &nix, stop: &self.stop, log: &log };
         let landed = self.mirror.landed(&git, &commits.iter().copied().collect()).await?;
@@ -159,7 +159,7 @@ async fn what_is_known_needs_no_git_until_a_branch_moves() {
     let found = it.obtain(&first).await.expect("on master");
     let without_git = async || {
         let nix = nix(it.state.path());
-        let (log, _lines, _) = LogSink::new(16);
+        let log = LogSink::mute();
         let supervisor = Supervisor::new("/nonexistent", [""]);
         let git = Git { supervisor: &supervisor, nix: &nix, stop: &it.stop, log: &log };
         it.mirror.obtain(&git, &first).await

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     build::{BuildContext, BuildEnd, Limits, halted},
-    log_pump::LogSink,
+    log_sink::LogSink,
 };
 
 /// Longest line of stderr that is kept for the excerpt.
@@ -43,7 +43,7 @@ pub async fn call(
             stderr.pop_front();
         }
         stderr.push_back(cut(&super::events::plain(&line.text), LINE_BYTES_MAX));
-        log.say(line.text.clone());
+        log.say(&line.text);
     });
     let end = end.await;
     let stderr = stderr.into();

@@ -3,6 +3,8 @@
 //! Pure, and tolerant by design: the format has no version and drifts. What is not understood is
 //! kept apart, never an error. What the events mean together is the watcher's.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -20,7 +22,7 @@ const RESULT_POST_BUILD_LOG_LINE: u64 = 107;
 
 /// What a line of stderr says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum Event<'a> {
     /// An activity begins.
     Start {
         /// Unique in this call; Nix composes it of process id and counter.
@@ -30,9 +32,9 @@ pub enum Event {
         /// Verbosity, 0 (error) to 7 (vomit).
         level: u64,
         /// For people.
-        text: String,
+        text: Cow<'a, str>,
         /// Its first field, when that is text: the derivation, of a build.
-        subject: Option<String>,
+        subject: Option<Cow<'a, str>>,
     },
     /// An activity ends.
     Stop {
@@ -44,7 +46,7 @@ pub enum Event {
         /// Its activity.
         id: u64,
         /// The line.
-        text: String,
+        text: Cow<'a, str>,
     },
     /// An activity came forward, by count.
     Progress {
@@ -65,11 +67,11 @@ pub enum Event {
         /// Verbosity, 0 (error) to 7 (vomit).
         level: u64,
         /// The text, with terminal control sequences.
-        text: String,
+        text: Cow<'a, str>,
     },
     /// A line that is not in this format: from a program that Nix ran, or from before it parsed
     /// its arguments.
-    Plain(String),
+    Plain(&'a str),
     /// Understood and of no use, or not understood at all.
     Other,
 }
@@ -93,12 +95,48 @@ struct Raw {
 }
 
 /// Parses one line without its newline.
-pub fn parse(line: &str) -> Event {
-    let Some(json) = line.strip_prefix("@nix ") else { return Event::Plain(line.to_owned()) };
+pub fn parse(line: &str) -> Event<'_> {
+    let Some(json) = line.strip_prefix("@nix ") else { return Event::Plain(line) };
+    log_line(json).unwrap_or_else(|| parse_json(json))
+}
+
+/// A builder's line as Nix writes it, which nearly all are: found by its form, and not copied. None
+/// when it is anything else.
+fn log_line(json: &str) -> Option<Event<'_>> {
+    let fields = json.strip_prefix(r#"{"action":"result","fields":["#)?;
+    let text = fields.strip_prefix('"')?;
+    let mut bytes = text.bytes().enumerate();
+    let mut escaped = false;
+    let end = loop {
+        match bytes.next()? {
+            (at, b'"') => break at,
+            (_, b'\\') => {
+                escaped = true;
+                bytes.next()?;
+            }
+            (_, 0..=0x1f) => return None,
+            _ => {}
+        }
+    };
+    let id = text[end..].strip_prefix(r#""],"id":"#)?;
+    let (id, kind) = id.split_once(',')?;
+    // What is no number here may be one that JSON knows.
+    let digits = id.bytes().all(|byte| byte.is_ascii_digit()) && !id.starts_with('0');
+    let id = id.parse().ok().filter(|_| digits)?;
+    matches!(kind, r#""type":101}"# | r#""type":107}"#).then_some(())?;
+    let text = match escaped {
+        false => Cow::Borrowed(&text[..end]),
+        true => Cow::Owned(serde_json::from_str(&fields[..end + 2]).ok()?),
+    };
+    Some(Event::LogLine { id, text })
+}
+
+fn parse_json(json: &str) -> Event<'_> {
     // Cut or broken JSON is no text for people either.
     let Ok(raw) = serde_json::from_str::<Raw>(json) else { return Event::Other };
     let number = |value: &Value| value.as_u64();
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let text =
+        |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned).map(Cow::Owned);
     // A message at a level that is no number is shown rather than hidden.
     let level = number(&raw.level).unwrap_or_default();
     if raw.action == "msg" {
@@ -157,11 +195,52 @@ pub fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
-    fn check(line: &str, wanted: &Event) {
+    fn check(line: &str, wanted: &Event<'_>) {
         assert_eq!(&parse(line), wanted, "{line}");
+    }
+
+    /// Pieces of log lines and of what comes near to being one.
+    fn near_a_log_line() -> impl Strategy<Value = String> {
+        let text = r#"([a-z\u{e9}\u{1}"]|\\\\|\\"|\\u00e9|\\ud83d\\ude00|\\ud83d|\\x| ){0,6}"#;
+        let id = "7|0|07|-1|1.5|1e3|[0-9]{18,22}|true|\"7\"| 7|";
+        let kind = "101|107|105|104|1010|\"101\"| 101|";
+        (text, id, kind, any::<prop::sample::Index>(), 0_u8..10).prop_map(
+            |(text, id, kind, at, cut)| {
+                let mut line =
+                    format!(r#"{{"action":"result","fields":["{text}"],"id":{id},"type":{kind}}}"#);
+                let at = line.floor_char_boundary(at.index(line.len()));
+                match cut {
+                    0 => line.truncate(at),
+                    1 => line.insert(at, ' '),
+                    _ => {}
+                }
+                line
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn the_short_way_says_what_a_json_parser_says(json in near_a_log_line()) {
+            if let Some(event) = log_line(&json) {
+                prop_assert_eq!(event, parse_json(&json));
+            }
+        }
+    }
+
+    #[test]
+    fn a_builders_line_is_read_the_short_way() {
+        for text in ["one", "", "\u{e9}", r#"a \"b\" \\"#, r"\u001b[1m"] {
+            let json = format!(r#"{{"action":"result","fields":["{text}"],"id":7,"type":101}}"#);
+            assert_eq!(log_line(&json), Some(parse_json(&json)));
+        }
     }
 
     #[test]
@@ -183,7 +262,7 @@ mod tests {
         check(line, &Event::Progress { id: 7, done: 1, expected: 2 });
         let line = r#"@nix {"action":"msg","level":0,"msg":"no","raw_msg":"no","line":null}"#;
         check(line, &Event::Message { level: 0, text: "no".into() });
-        check("error: no daemon", &Event::Plain("error: no daemon".into()));
+        check("error: no daemon", &Event::Plain("error: no daemon"));
     }
 
     #[test]
@@ -206,7 +285,7 @@ mod tests {
             check(line, &Event::Other);
         }
         let line = r#"@nix {"action":"start","id":1,"type":"x","new":{"a":[]}}"#;
-        let text = String::new();
+        let text = Cow::Borrowed("");
         check(line, &Event::Start { id: 1, kind: 0, level: 0, text, subject: None });
         let deep = format!("@nix {}", "[".repeat(100_000));
         check(&deep, &Event::Other);

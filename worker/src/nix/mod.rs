@@ -16,5 +16,6 @@ pub mod realise;
 pub(crate) mod retention;
 pub mod roots;
 mod sandbox;
+mod stderr;
 pub mod validity;
 pub mod watcher;

@@ -13,14 +13,14 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, BufReader},
-    process::{ChildStderr, ChildStdin, ChildStdout, Command},
+    io::AsyncReadExt,
+    process::{ChildStdin, ChildStdout, Command},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 pub use super::line::Line;
-use super::{line::read_line, memory};
+use super::{line::Lines, memory, stderr::Stderr};
 
 /// Most of stdout that is kept unless a call asks for more: the longest honest answer of most
 /// calls is one store path.
@@ -99,9 +99,9 @@ impl Supervisor {
         Ok(Child {
             stdin: child.stdin.take(),
             stdout: child.stdout.take(),
-            stderr: child.stderr.take().map(BufReader::new),
+            stderr: child.stderr.take().map(Stderr::new).transpose()?,
             child,
-            line: Line::default(),
+            lines: Lines::new(),
             out: Vec::new(),
             out_bytes_max: invocation.stdout_bytes_max,
             out_cut: false,
@@ -113,7 +113,7 @@ impl Supervisor {
         &self,
         invocation: &Invocation,
         guard: &Guard,
-        mut on_line: impl FnMut(&Line),
+        mut on_line: impl FnMut(&Line<'_>),
     ) -> Result<Exit, Halt> {
         let mut child = self.spawn(invocation).map_err(Halt::Spawn)?;
         let pid = child.child.id();
@@ -122,7 +122,11 @@ impl Supervisor {
                 biased;
                 halt = guard.halted(pid) => break halt,
                 output = child.next() => match output.map_err(Halt::Spawn)? {
-                    Output::Line(line) => on_line(&line),
+                    Output::Lines => {
+                        while let Some(line) = child.line() {
+                            on_line(&line);
+                        }
+                    }
                     Output::Exited(exit) => return Ok(exit),
                 },
             }
@@ -206,9 +210,9 @@ pub enum Halt {
 pub struct Child {
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
-    stderr: Option<BufReader<ChildStderr>>,
+    stderr: Option<Stderr>,
     child: tokio::process::Child,
-    line: Line,
+    lines: Lines,
     out: Vec<u8>,
     out_bytes_max: usize,
     out_cut: bool,
@@ -217,8 +221,9 @@ pub struct Child {
 /// What a child does next.
 #[derive(Debug)]
 pub enum Output {
-    /// It wrote a line to stderr.
-    Line(Line),
+    /// It wrote to stderr: [`Child::line`] gives what is whole, line by line. What is left there
+    /// when more output is asked for is let go.
+    Lines,
     /// It ended, with all its descendants.
     Exited(Exit),
 }
@@ -259,15 +264,13 @@ impl Child {
                         n => self.keep(&chunk[..n]),
                     }
                 }
-                line = read_line(self.stderr.as_mut(), &mut self.line),
+                read = read_lines(self.stderr.as_mut(), &mut self.lines),
                     if self.stderr.is_some() =>
                 {
-                    if !line? {
+                    if read? == 0 {
                         self.stderr = None;
                     }
-                    if let Some(line) = self.line.take_if(self.stderr.is_none()) {
-                        return Ok(Output::Line(line));
-                    }
+                    return Ok(Output::Lines);
                 }
             }
         }
@@ -275,6 +278,11 @@ impl Child {
         let code = self.child.wait().await?.code();
         let stdout = std::mem::take(&mut self.out);
         Ok(Output::Exited(Exit { code, stdout, stdout_cut: self.out_cut }))
+    }
+
+    /// The next whole line of what was read from stderr.
+    pub fn line(&mut self) -> Option<Line<'_>> {
+        self.lines.next()
     }
 
     /// Asks the supervisor to kill everything and waits until nothing is left. No deadline: only
@@ -293,6 +301,13 @@ impl Child {
         self.out.extend_from_slice(&chunk[..room]);
         self.out_cut |= room < chunk.len();
     }
+}
+
+async fn read_lines(from: Option<&mut Stderr>, into: &mut Lines) -> io::Result<usize> {
+    let Some(from) = from else { return Ok(0) };
+    let bytes = from.read(into.room()).await?;
+    into.add(bytes);
+    Ok(bytes)
 }
 
 async fn read_some(from: Option<&mut ChildStdout>, into: &mut [u8]) -> io::Result<usize> {

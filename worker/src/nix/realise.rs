@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     build::{BuildContext, BuildEnd, Limits, Notice, notify},
-    log_pump::LogSink,
+    log_sink::LogSink,
 };
 
 /// How often limits are looked at: they are minutes and hours.
@@ -61,11 +61,14 @@ pub async fn realise(
         match woken {
             Woken::Stopped => return ended(child, None, &watcher, true).await,
             Woken::Tick => {}
-            Woken::Output(Ok(Output::Line(line))) => {
-                for line_out in watcher.line(now, &line.text) {
-                    log.send(line_out);
+            Woken::Output(Ok(Output::Lines)) => {
+                let mut log = log.lines();
+                while let Some(line) = child.line() {
+                    if let Some(said) = watcher.line(now, &line.text) {
+                        log.add(said.drv.as_deref(), &said.text);
+                    }
+                    watcher.cut_off(line.bytes.saturating_sub(line.text.len() as u64));
                 }
-                watcher.cut_off(line.bytes.saturating_sub(line.text.len() as u64));
             }
             Woken::Output(Ok(Output::Exited(exit))) => {
                 return judged(stop.is_cancelled(), None, exit.code, &watcher);

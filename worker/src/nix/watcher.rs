@@ -4,11 +4,13 @@
 //! judges none: that is the classifier's. All memory is bounded.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
-use proto::{log::LogLine, record::Progress};
+use proto::record::Progress;
 
 use super::{
     classify::{self, Blame},
@@ -46,12 +48,12 @@ pub struct Watcher {
     tails: Vec<Tail>,
     errors: Vec<String>,
     blame: Option<Blame>,
-    last_build: Option<String>,
+    last_build: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
 enum Activity {
-    Build { drv: String },
+    Build { drv: Arc<str> },
     Builds,
     Wait,
     Other,
@@ -60,24 +62,23 @@ enum Activity {
 /// The last lines of one derivation.
 #[derive(Debug)]
 struct Tail {
-    drv: String,
+    drv: Arc<str>,
     lines: VecDeque<String>,
 }
 
+/// What belongs into the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said<'a> {
+    /// The derivation that said it; none: Nix itself.
+    pub drv: Option<Arc<str>>,
+    /// The line.
+    pub text: Cow<'a, str>,
+}
+
 impl Watcher {
-    /// Takes one line of stderr, of `bytes` bytes before it was cut, and returns what belongs into
-    /// the log.
-    pub fn line(&mut self, now: Duration, line: &str) -> Vec<LogLine> {
-        let lines = match events::parse(line) {
-            Event::Start { id, kind, level, text, subject } => {
-                self.start(now, id, kind, subject);
-                let shown = level <= LEVEL_SHOWN && !text.is_empty();
-                shown.then(|| LogLine { drv: self.drv_of(id), text }).into_iter().collect()
-            }
-            Event::Stop { id } => {
-                self.stop(now, id);
-                Vec::new()
-            }
+    /// Takes one line of stderr and returns what belongs into the log.
+    pub fn line<'a>(&mut self, now: Duration, line: &'a str) -> Option<Said<'a>> {
+        let said = match events::parse(line) {
             Event::LogLine { id, text } => {
                 self.last_sign = now;
                 self.log_bytes = self.log_bytes.saturating_add(text.len() as u64 + 1);
@@ -85,7 +86,16 @@ impl Watcher {
                 if let Some(drv) = &drv {
                     self.keep(drv, &text);
                 }
-                vec![LogLine { drv, text }]
+                Some(Said { drv, text })
+            }
+            Event::Start { id, kind, level, text, subject } => {
+                self.start(now, id, kind, subject);
+                let shown = level <= LEVEL_SHOWN && !text.is_empty();
+                shown.then(|| Said { drv: self.drv_of(id), text })
+            }
+            Event::Stop { id } => {
+                self.stop(now, id);
+                None
             }
             Event::Progress { id, done, expected } => {
                 if matches!(self.activities.get(&id), Some(Activity::Builds)) {
@@ -96,33 +106,32 @@ impl Watcher {
                     }
                     self.progress = progress;
                 }
-                Vec::new()
+                None
             }
             Event::Sign { .. } => {
                 self.last_sign = now;
-                Vec::new()
+                None
             }
             Event::Message { level, text } => {
                 if level == 0 {
                     self.error(&text);
                 }
-                let shown = level <= LEVEL_SHOWN;
-                shown.then_some(LogLine { drv: None, text }).into_iter().collect()
+                (level <= LEVEL_SHOWN).then_some(Said { drv: None, text })
             }
             Event::Plain(text) => {
-                self.error(&text);
+                self.error(text);
                 self.log_bytes = self.log_bytes.saturating_add(text.len() as u64 + 1);
-                vec![LogLine { drv: None, text }]
+                Some(Said { drv: None, text: text.into() })
             }
             Event::Other => {
                 // Possibly a log line too long to be read whole: it counts, and it is life.
                 self.last_sign = now;
                 self.log_bytes = self.log_bytes.saturating_add(line.len() as u64);
-                Vec::new()
+                None
             }
         };
         self.account(now);
-        lines
+        said
     }
 
     /// Adds bytes that a line had beyond what was kept of it.
@@ -177,7 +186,7 @@ impl Watcher {
     /// The derivations that are being built.
     pub fn building(&self) -> Vec<String> {
         let drv = |activity: &Activity| match activity {
-            Activity::Build { drv } => Some(drv.clone()),
+            Activity::Build { drv } => Some(drv.to_string()),
             _ => None,
         };
         self.activities.values().filter_map(drv).collect()
@@ -185,13 +194,13 @@ impl Watcher {
 
     /// The last lines of a derivation's log.
     pub fn tail(&self, drv: &str) -> Vec<String> {
-        let tail = self.tails.iter().find(|tail| tail.drv == drv);
+        let tail = self.tails.iter().find(|tail| &*tail.drv == drv);
         tail.map_or(Vec::new(), |tail| tail.lines.iter().cloned().collect())
     }
 
-    fn start(&mut self, now: Duration, id: u64, kind: u64, subject: Option<String>) {
+    fn start(&mut self, now: Duration, id: u64, kind: u64, subject: Option<Cow<'_, str>>) {
         let activity = match (kind, subject) {
-            (ACTIVITY_BUILD, Some(drv)) => Activity::Build { drv },
+            (ACTIVITY_BUILD, Some(drv)) => Activity::Build { drv: drv.into() },
             (ACTIVITY_BUILDS, _) => Activity::Builds,
             (ACTIVITY_BUILD_WAITING, _) => Activity::Wait,
             _ => Activity::Other,
@@ -205,7 +214,7 @@ impl Watcher {
             Activity::Build { drv } => {
                 self.builds_open += 1;
                 self.last_sign = now;
-                self.last_build = Some(drv.clone());
+                self.last_build = Some(Arc::clone(drv));
             }
             Activity::Wait => self.waits_open += 1,
             Activity::Builds | Activity::Other => {}
@@ -235,24 +244,25 @@ impl Watcher {
         }
     }
 
-    fn drv_of(&self, id: u64) -> Option<String> {
+    fn drv_of(&self, id: u64) -> Option<Arc<str>> {
         match self.activities.get(&id) {
-            Some(Activity::Build { drv }) => Some(drv.clone()),
+            Some(Activity::Build { drv }) => Some(Arc::clone(drv)),
             _ => None,
         }
     }
 
-    fn keep(&mut self, drv: &str, text: &str) {
-        let at = self.tails.iter().position(|tail| tail.drv == drv);
+    fn keep(&mut self, drv: &Arc<str>, text: &str) {
+        // Sorted by last use: the first is the one to forget.
+        let at = self.tails.iter().rposition(|tail| tail.drv == *drv);
         let mut tail = match at {
             Some(at) => self.tails.remove(at),
-            None => Tail { drv: drv.to_owned(), lines: VecDeque::new() },
+            None => Tail { drv: Arc::clone(drv), lines: VecDeque::new() },
         };
-        if tail.lines.len() == TAIL_LINES {
-            tail.lines.pop_front();
-        }
-        tail.lines.push_back(cut(text, TAIL_LINE_BYTES_MAX));
-        // Sorted by last use: the first is the one to forget.
+        let full = tail.lines.len() == TAIL_LINES;
+        let mut line = full.then(|| tail.lines.pop_front()).flatten().unwrap_or_default();
+        line.clear();
+        push_cut(&mut line, text, TAIL_LINE_BYTES_MAX);
+        tail.lines.push_back(line);
         if self.tails.len() == TAILS_MAX {
             self.tails.remove(0);
         }
@@ -272,9 +282,15 @@ impl Watcher {
 
 /// At most `bytes_max` bytes of `text`, ended between two characters and marked.
 pub fn cut(text: &str, bytes_max: usize) -> String {
-    match text.len() > bytes_max {
-        true => format!("{}…", &text[..text.floor_char_boundary(bytes_max)]),
-        false => text.to_owned(),
+    let mut cut = String::new();
+    push_cut(&mut cut, text, bytes_max);
+    cut
+}
+
+fn push_cut(to: &mut String, text: &str, bytes_max: usize) {
+    to.push_str(&text[..text.floor_char_boundary(bytes_max)]);
+    if text.len() > bytes_max {
+        to.push('…');
     }
 }
 

@@ -15,12 +15,12 @@ use tracing::{info, warn};
 use crate::{
     config::{Config, RepoConfig},
     error::Error,
-    log_pump::LogSink,
+    log_sink::LogSink,
     mirror::{Git, Mirror, MirrorError},
     nix::{
         command::Nix,
         landing::{Landed, Landing, landing, may_land},
-        process::{Guard, Halt, Supervisor},
+        process::{Guard, Halt, Line, Supervisor},
         retention::{Fate, Retention, Root},
         roots::{RootError, Roots, branch_folder},
     },
@@ -169,7 +169,7 @@ impl Keeper {
         let generations: Vec<Root> = generations.into_iter().flatten().flatten().collect();
         let commits: BTreeSet<&str> =
             asked.into_iter().chain(&generations).map(Root::commit).collect();
-        let (log, _lines, _) = LogSink::new(1);
+        let log = LogSink::mute();
         let git = Git { supervisor: &self.supervisor, nix: &self.nix, stop: &self.stop, log: &log };
         mirror.landed(&git, &commits).await
     }
@@ -195,7 +195,8 @@ impl Keeper {
         let guard = Guard::new(&self.stop, ROOT_WALL);
         let mut said = String::new();
         let call = self.nix.add_root(&path, link);
-        let exit = self.supervisor.run(&call, &guard, |line| said.clone_from(&line.text)).await;
+        let last = |line: &Line<'_>| said = line.text.to_string();
+        let exit = self.supervisor.run(&call, &guard, last).await;
         match exit.map_err(RootingError::Halted)?.success() {
             true => Ok(()),
             false => Err(RootingError::Refused(said)),
