@@ -1,4 +1,4 @@
-//! Calls of the JetStream API that only a leader answers, and publishes that wait for their ack.
+//! Calls of the JetStream API that only a leader answers.
 //!
 //! Each call is bounded in time: while it is disconnected, the client queues.
 
@@ -8,9 +8,7 @@ use std::{
 };
 
 use async_nats::jetstream::{
-    message::{PublishMessage, StreamMessage},
-    response::Response,
-    stream::RawMessageBuilder,
+    message::StreamMessage, response::Response, stream::RawMessageBuilder,
 };
 use proto::{Timestamp, time::millis};
 use serde::Deserialize;
@@ -26,23 +24,6 @@ use crate::{
 const NOTHING: [u64; 3] = [10059, 10014, 10037];
 
 impl Bus {
-    /// Publishes into a stream and waits for its ack; gives the sequence.
-    pub(crate) async fn publish_acked(
-        &self,
-        operation: &'static str,
-        subject: &str,
-        publish: PublishMessage,
-        bytes: usize,
-    ) -> Result<u64, Error> {
-        let send = async { self.js.send_publish(subject.to_owned(), publish).await?.await };
-        let no_answer = || Error::NoAnswer { operation, subject: subject.to_owned() };
-        let answer = match tokio::time::timeout(ANSWER_WAIT, send).await {
-            Ok(answer) => answer.map_err(|error| Error::publish(operation, subject, bytes, &error)),
-            Err(_) => Err(no_answer()),
-        };
-        answer.map(|ack| ack.sequence).map_err(|error| self.explain(subject, error))
-    }
-
     /// What time it is at the server that leads a stream: a description of it says when it was
     /// given.
     pub(crate) async fn stream_time(
@@ -150,7 +131,8 @@ impl Bus {
         request: &impl serde::Serialize,
     ) -> Result<Option<T>, Error> {
         let call = async {
-            let answer: Result<Response<T>, _> = self.js.request(subject.to_owned(), request).await;
+            let answer: Result<Response<T>, _> =
+                self.net.js.request(subject.to_owned(), request).await;
             match answer.map_err(|error| Error::request(operation, subject, &error))? {
                 Response::Ok(found) => Ok(Some(found)),
                 Response::Err { error } if NOTHING.contains(&error.error_code().0) => Ok(None),
@@ -166,7 +148,7 @@ impl Bus {
         name: &str,
     ) -> Result<async_nats::jetstream::stream::Stream<()>, Error> {
         // Asks nobody: it only checks the name.
-        let stream = self.js.get_stream_no_info(name).await;
+        let stream = self.net.js.get_stream_no_info(name).await;
         stream.map_err(|error| Error::Server {
             operation,
             subject: name.to_owned(),

@@ -6,13 +6,13 @@
 
 use std::marker::PhantomData;
 
-use async_nats::jetstream::{message::PublishMessage, message::StreamMessage};
+use async_nats::jetstream::message::StreamMessage;
 use bytes::Bytes;
 use proto::{Timestamp, subject, topology::Bucket};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-use crate::{connection::Bus, error::Error};
+use crate::{connection::Bus, error::Error, newest::Newest, publish::Publish};
 
 /// A key as the leader has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,10 +83,12 @@ impl<T: Serialize + DeserializeOwned> Records<T> {
     /// No answer, or what stands there cannot be read.
     pub async fn get(&self, key: &str) -> Result<Entry<T>, Error> {
         let subject = subject::kv(self.bucket.name(), key);
-        match self.bus.last_message(&self.bucket.stream(), &subject).await? {
-            None => Ok(Entry::none()),
-            Some(message) => decode(&subject, &message),
-        }
+        let Some(newest) = self.bus.newest(&self.bucket.stream(), &subject).await? else {
+            return Ok(Entry::none());
+        };
+        let Newest { sequence: revision, time, payload } = newest;
+        let value = payload.map(|payload| value(&subject, revision, &payload)).transpose()?;
+        Ok(Entry { value, revision, time })
     }
 
     /// All that the bucket still knows of a key, oldest first; what cannot be read is left out and
@@ -113,8 +115,9 @@ impl<T: Serialize + DeserializeOwned> Records<T> {
     /// # Errors
     /// [`Error::Conflict`] when it has another, [`Error::NoAnswer`] when nobody knows.
     pub async fn put_if(&self, key: &str, value: &T, revision: u64) -> Result<u64, Error> {
-        let publish = PublishMessage::build().expected_last_subject_sequence(revision);
-        self.publish("compare-and-set", key, value, publish).await
+        let (subject, payload) = self.message("compare-and-set", key, value)?;
+        let publish = Publish::of(payload).over(revision);
+        self.bus.publish_acked("compare-and-set", &subject, publish).await
     }
 
     /// Writes a key whatever stands there; gives the new revision.
@@ -122,7 +125,8 @@ impl<T: Serialize + DeserializeOwned> Records<T> {
     /// # Errors
     /// No answer, denied, full.
     pub async fn put(&self, key: &str, value: &T) -> Result<u64, Error> {
-        self.publish("put", key, value, PublishMessage::build()).await
+        let (subject, payload) = self.message("put", key, value)?;
+        self.bus.publish_acked("put", &subject, Publish::of(payload)).await
     }
 
     /// Deletes a key whatever stands there.
@@ -130,9 +134,9 @@ impl<T: Serialize + DeserializeOwned> Records<T> {
     /// # Errors
     /// No answer, denied.
     pub async fn delete(&self, key: &str) -> Result<(), Error> {
-        let marker = PublishMessage::build().header("KV-Operation", "DEL");
+        let marker = Publish::of(Bytes::new()).header("KV-Operation", "DEL");
         let subject = subject::kv(self.bucket.name(), key);
-        self.bus.publish_acked("delete", &subject, marker, 0).await.map(drop)
+        self.bus.publish_acked("delete", &subject, marker).await.map(drop)
     }
 
     /// Removes all traces of a key up to `revision`; a value that was written later stays. A
@@ -179,17 +183,15 @@ impl<T: Serialize + DeserializeOwned> Records<T> {
         Ok(found)
     }
 
-    async fn publish(
+    fn message(
         &self,
         operation: &'static str,
         key: &str,
         value: &T,
-        publish: PublishMessage,
-    ) -> Result<u64, Error> {
+    ) -> Result<(String, Bytes), Error> {
         let subject = subject::kv(self.bucket.name(), key);
         let payload = encode(operation, &subject, value)?;
-        let bytes = payload.len();
-        self.bus.publish_acked(operation, &subject, publish.payload(payload), bytes).await
+        Ok((subject, payload))
     }
 }
 
@@ -222,12 +224,16 @@ pub(crate) fn decode<T: DeserializeOwned>(
     {
         return Ok(Entry { value: None, revision, time });
     }
-    let value = serde_json::from_slice(&message.payload).map_err(|error| Error::Undecodable {
+    let value = value(subject, revision, &message.payload)?;
+    Ok(Entry { value: Some(value), revision, time })
+}
+
+fn value<T: DeserializeOwned>(subject: &str, revision: u64, payload: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(payload).map_err(|error| Error::Undecodable {
         subject: subject.to_owned(),
         revision,
         reason: error.to_string(),
-    })?;
-    Ok(Entry { value: Some(value), revision, time })
+    })
 }
 
 pub(crate) fn stored_at(message: &StreamMessage) -> Timestamp {

@@ -50,8 +50,8 @@ pub(crate) fn safety_net(client: async_nats::Client) -> (Dropped, AbortHandle) {
 
 impl Delivery {
     pub(crate) fn new(bus: &Bus, message: async_nats::Message) -> Self {
-        let message = Message { message, context: bus.js.clone() };
-        Self { message, dropped: bus.dropped.clone(), settled: false }
+        let message = Message { message, context: bus.net.js.clone() };
+        Self { message, dropped: bus.net.dropped.clone(), settled: false }
     }
 
     /// The subject: the only source of the job's identity.
@@ -73,6 +73,11 @@ impl Delivery {
     /// How often the message was handed over, this time included, as the server counts. A hint.
     pub fn deliveries(&self) -> i64 {
         self.message.info().map_or(1, |info| info.delivered)
+    }
+
+    /// So many messages waited behind it when the server handed it over. A hint.
+    pub fn waiting(&self) -> u64 {
+        self.message.info().map_or(0, |info| info.pending)
     }
 
     /// The span that asked for the job, if its asker says so in a way that can be read.

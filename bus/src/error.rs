@@ -1,7 +1,7 @@
 //! What can go wrong between a caller and the broker, told apart by what the caller may do next.
 
 use async_nats::jetstream::{
-    context::{PublishError, PublishErrorKind, RequestError, RequestErrorKind},
+    context::{RequestError, RequestErrorKind},
     stream::{LastRawMessageErrorKind, RawMessageError},
 };
 
@@ -119,29 +119,6 @@ impl Error {
         matches!(self, Self::NoAnswer { .. } | Self::NotServed { .. })
     }
 
-    pub(crate) fn publish(
-        operation: &'static str,
-        subject: &str,
-        bytes: usize,
-        error: &PublishError,
-    ) -> Self {
-        let subject = subject.to_owned();
-        match error.kind() {
-            PublishErrorKind::WrongLastSequence | PublishErrorKind::WrongLastMessageId => {
-                Self::Conflict { subject }
-            }
-            PublishErrorKind::StreamNotFound => Self::NotServed { operation, subject },
-            PublishErrorKind::MaxPayloadExceeded => Self::TooLarge { operation, subject, bytes },
-            PublishErrorKind::TimedOut
-            | PublishErrorKind::BrokenPipe
-            | PublishErrorKind::MaxAckPending => Self::NoAnswer { operation, subject },
-            PublishErrorKind::Other => match api_error(error) {
-                Some(api) => Self::api(operation, &subject, bytes, api),
-                None => Self::Server { operation, subject, reason: error.to_string() },
-            },
-        }
-    }
-
     pub(crate) fn api(
         operation: &'static str,
         subject: &str,
@@ -194,10 +171,6 @@ impl Error {
             },
         })
     }
-}
-
-fn api_error(error: &PublishError) -> Option<&async_nats::jetstream::Error> {
-    std::error::Error::source(error)?.downcast_ref()
 }
 
 fn request_error(error: &RawMessageError) -> Option<&RequestError> {

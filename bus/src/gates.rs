@@ -1,6 +1,5 @@
 //! What gates keep and tell: their runs, the landing leases, and the news of a landing.
 
-use async_nats::jetstream::message::PublishMessage;
 use proto::{
     Timestamp,
     gate::{Ended, GateRun, Landed, Lease},
@@ -13,6 +12,7 @@ use crate::{
     bucket::{Records, encode},
     connection::Bus,
     error::Error,
+    publish::Publish,
 };
 
 impl Bus {
@@ -68,9 +68,8 @@ impl Bus {
             return Ok(());
         }
         let payload = encode("publish event", &address, event)?;
-        let bytes = payload.len();
         // A publish whose answer is late is not seen by the read above; the id covers those.
-        let publish = PublishMessage::build().payload(payload).message_id(id);
-        self.publish_acked("publish event", &address, publish, bytes).await.map(drop)
+        let publish = Publish::of(payload).once(&id);
+        self.publish_acked("publish event", &address, publish).await.map(drop)
     }
 }

@@ -41,8 +41,12 @@ impl Bus {
             let subject = subject.to_owned();
             Error::Server { operation, subject, reason }
         };
-        let mut subscriber =
-            self.client.subscribe(subject.to_owned()).await.map_err(|e| failed(e.to_string()))?;
+        let mut subscriber = self
+            .net
+            .client
+            .subscribe(subject.to_owned())
+            .await
+            .map_err(|e| failed(e.to_string()))?;
         let (sender, subjects) = mpsc::channel(POKES_WAITING);
         // Owned by the returned value, which aborts it.
         #[expect(clippy::disallowed_methods, reason = "the abort handle below owns it")]
@@ -70,7 +74,7 @@ impl Bus {
 
     /// Sends a poke; nobody may be listening.
     pub async fn poke(&self, subject: String) {
-        if let Err(error) = self.client.publish(subject.clone(), bytes::Bytes::new()).await {
+        if let Err(error) = self.net.client.publish(subject.clone(), bytes::Bytes::new()).await {
             debug!(%subject, %error, "a poke was not sent");
         }
     }

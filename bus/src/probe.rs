@@ -93,7 +93,7 @@ impl Bus {
     pub async fn may_publish(&self, rule: &str, known: &str) -> Probed {
         let Trial { subject, payload, kind } = Trial::of(rule);
         if kind == Kind::Ack {
-            let sent = self.client.publish(subject.clone(), payload.into()).await;
+            let sent = self.net.client.publish(subject.clone(), payload.into()).await;
             return match sent {
                 Ok(()) => self.denied_before(&subject, known).await,
                 Err(_) => Probed::Silent,
@@ -110,24 +110,24 @@ impl Bus {
             headers.insert("Nats-Expected-Stream", NO_STREAM);
             request = request.headers(headers);
         }
-        let answer = self.client.send_request(subject.clone(), request);
+        let answer = self.net.client.send_request(subject.clone(), request);
         let answer = tokio::select! {
             biased;
-            () = self.denials.heard(subject) => return Probed::Denied,
+            () = self.net.denials.heard(subject) => return Probed::Denied,
             answer = tokio::time::timeout(ANSWER_WAIT, answer) => answer,
         };
         match answer {
             Ok(Ok(_)) => Probed::Allowed,
             // It got as far as finding nobody there.
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Probed::Allowed,
-            _ if self.denials.take(subject) => Probed::Denied,
+            _ if self.net.denials.take(subject) => Probed::Denied,
             _ => Probed::Silent,
         }
     }
 
     /// Tries the right to listen on a subject; `known` as for [`Bus::may_publish`].
     pub async fn may_subscribe(&self, subject: &str, known: &str) -> Probed {
-        match self.client.subscribe(subject.to_owned()).await {
+        match self.net.client.subscribe(subject.to_owned()).await {
             Ok(_heard) => self.denied_before(subject, known).await,
             Err(_) => Probed::Silent,
         }
@@ -139,11 +139,11 @@ impl Bus {
         let question = Trial::of(known);
         let answered = tokio::select! {
             biased;
-            () = self.denials.heard(subject) => return Probed::Denied,
+            () = self.net.denials.heard(subject) => return Probed::Denied,
             answered = self.try_request(&question) => answered,
         };
         match answered {
-            _ if self.denials.take(subject) => Probed::Denied,
+            _ if self.net.denials.take(subject) => Probed::Denied,
             Probed::Silent => Probed::Silent,
             Probed::Allowed | Probed::Denied => Probed::Allowed,
         }

@@ -35,6 +35,11 @@ pub struct Rest {
 }
 
 impl Rest {
+    /// Nothing else can come.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// Takes the pulls back; gives the deliveries that were under way, which the caller has no
     /// room for, perhaps.
     pub async fn surplus(mut self) -> Vec<Delivery> {
@@ -158,11 +163,14 @@ impl Bus {
 
     async fn open(&self, consumer: &str, request: Vec<u8>) -> Result<Pull, Error> {
         let open = async {
-            let reply = self.client.new_inbox();
+            let reply = self.net.client.new_inbox();
             let inbox =
-                self.client.subscribe(reply.clone()).await.map_err(|_| no_answer(consumer))?;
-            let sent =
-                self.client.publish_with_reply(next(consumer), reply.clone(), request.into()).await;
+                self.net.client.subscribe(reply.clone()).await.map_err(|_| no_answer(consumer))?;
+            let sent = self
+                .net
+                .client
+                .publish_with_reply(next(consumer), reply.clone(), request.into())
+                .await;
             sent.map_err(|_| no_answer(consumer))?;
             Ok(Pull { consumer: consumer.to_owned(), reply, inbox, seen: 0, ended: false })
         };
@@ -266,7 +274,7 @@ impl Pull {
             return None;
         }
         let subject = format!("$JS.API.CONSUMER.INFO.{}.{}", topology::JOBS, self.consumer);
-        bus.client.publish_with_reply(subject, self.reply.clone(), Bytes::new()).await.ok()?;
+        bus.net.client.publish_with_reply(subject, self.reply.clone(), Bytes::new()).await.ok()?;
         let message = timeout(ANSWER_WAIT, self.next()).await.ok()??;
         (read(&message) == Sign::Job).then(|| Delivery::new(bus, message))
     }

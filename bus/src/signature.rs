@@ -92,12 +92,12 @@ pub(crate) fn sign(keys: &KeyPair, job: &JobKey, mut record: Record) -> Record {
 impl Bus {
     /// What this identity signs with, if it has a key.
     pub fn signer(&self) -> Option<PublicKey> {
-        self.keys.as_deref().map(PublicKey::of)
+        self.net.keys.as_deref().map(PublicKey::of)
     }
 
     /// The record as this identity vouches for it: a finish is signed, if there is a key.
     pub fn signed(&self, job: &JobKey, record: Record) -> Record {
-        match &self.keys {
+        match &self.net.keys {
             Some(keys) => sign(keys, job, record),
             None => record,
         }

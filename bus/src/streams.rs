@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::message::{PublishMessage, StreamMessage};
+use async_nats::jetstream::message::StreamMessage;
 use backon::{ExponentialBuilder, Retryable as _};
 use bytes::Bytes;
 use proto::{
@@ -15,7 +15,7 @@ use proto::{
 };
 use serde::Serialize;
 
-use crate::{bucket::encode, connection::Bus, error::Error};
+use crate::{bucket::encode, connection::Bus, error::Error, publish::Publish};
 
 /// What a publish of a job message came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,14 +60,12 @@ impl Bus {
         let address = subject.subject();
         let payload = encode("publish", &address, message)?;
         let publish = || async {
-            let bytes = payload.len();
             // No message id: deduplication would swallow a legitimate asking after an ack.
-            let mut publish =
-                PublishMessage::build().payload(payload.clone()).expected_stream(topology::JOBS);
+            let mut publish = Publish::of(payload.clone()).into_stream(topology::JOBS);
             if let Some(trace) = trace {
                 publish = publish.header(trace::HEADER, trace.to_string().as_str());
             }
-            self.publish_acked("publish", &address, publish, bytes).await
+            self.publish_acked("publish", &address, publish).await
         };
         match publish.retry(elections()).when(Error::transient).await {
             Ok(_) => Ok(Queued::Now),
@@ -107,11 +105,10 @@ impl Bus {
         chunk: Bytes,
     ) -> Result<(), Error> {
         let address = subject::log(job, epoch);
-        let bytes = chunk.len();
         // A chunk that is published again after a lost answer is stored once.
         let id = format!("{job}.{epoch}.{seq}");
-        let publish = PublishMessage::build().payload(chunk).message_id(id);
-        self.publish_acked("publish log", &address, publish, bytes).await.map(drop)
+        let publish = Publish::of(chunk).once(&id);
+        self.publish_acked("publish log", &address, publish).await.map(drop)
     }
 
     /// The first chunk at `sequence` or later of all attempts of a job, or of one.
@@ -171,9 +168,7 @@ impl Bus {
 
     async fn publish_news(&self, address: String, event: &impl Serialize) -> Result<(), Error> {
         let payload = encode("publish event", &address, event)?;
-        let bytes = payload.len();
-        let publish = PublishMessage::build().payload(payload);
-        self.publish_acked("publish event", &address, publish, bytes).await.map(drop)
+        self.publish_acked("publish event", &address, Publish::of(payload)).await.map(drop)
     }
 
     /// Publishes a dead letter once: the same `id` within two minutes is stored once, and so is the
@@ -196,9 +191,8 @@ impl Bus {
             return Ok(());
         }
         let payload = encode("publish dead letter", &address, letter)?;
-        let bytes = payload.len();
-        let publish = PublishMessage::build().payload(payload).message_id(id);
-        self.publish_acked("publish dead letter", &address, publish, bytes).await.map(drop)
+        let publish = Publish::of(payload).once(id);
+        self.publish_acked("publish dead letter", &address, publish).await.map(drop)
     }
 }
 
