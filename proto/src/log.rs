@@ -19,7 +19,7 @@ pub struct LogChunk {
     pub dropped: u64,
     /// The lines.
     pub lines: Vec<LogLine>,
-    /// The last chunk of this attempt.
+    /// The last chunk of this attempt. One that said nothing has no chunk at all.
     #[serde(default)]
     pub end: bool,
 }

@@ -12,13 +12,14 @@ mod push;
 pub use builder::Builder;
 pub(crate) use push::{There, there};
 
-use std::{collections::BTreeMap, io, time::Duration};
+use std::{collections::BTreeMap, fmt, io, time::Duration};
 
+use futures_util::future::BoxFuture;
 use proto::{
     Built, Epoch, Failure, FailureKind, InfraKind, JobKey, LastGood, Overrides, Phase, Repo,
     record::{PhaseTime, Progress},
 };
-use tokio::sync::{RwLock, Semaphore, mpsc, oneshot};
+use tokio::sync::{RwLock, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -57,8 +58,36 @@ pub struct Task {
     pub plan: Plan,
     /// Inputs of the flake that are replaced.
     pub overrides: Overrides,
-    /// The host's last good build, to compare with; awaited only when there is a new one.
-    pub last_good: oneshot::Receiver<LastGood>,
+    /// The host's last good build, to compare with.
+    pub last_good: Earlier,
+}
+
+/// A host's last good build. It is read when it is first asked for: most attempts have nothing to
+/// compare with it.
+pub struct Earlier(Option<Read>);
+
+type Read = Box<dyn FnOnce() -> BoxFuture<'static, Option<LastGood>> + Send + Sync>;
+
+impl Earlier {
+    /// One that is read so.
+    pub fn new<R>(read: impl FnOnce() -> R + Send + Sync + 'static) -> Self
+    where
+        R: Future<Output = Option<LastGood>> + Send + 'static,
+    {
+        Self(Some(Box::new(move || Box::pin(read()))))
+    }
+
+    /// The build, if there is one and it can be read. Once.
+    pub async fn read(&mut self) -> Option<LastGood> {
+        let read = self.0.take()?;
+        read().await
+    }
+}
+
+impl fmt::Debug for Earlier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Earlier").field(&self.0.is_some()).finish()
+    }
 }
 
 /// What an attempt tells while it runs.

@@ -1,13 +1,13 @@
 //! The loop around the machine: sockets, timers, child exits and signals become events, effects go
 //! to the hands. It decides nothing.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use bus::{Bus, Link, clock, clock::ServerClock};
 use proto::{Class, Presence, event::WorkerChange, subject, topology::PRESENCE_EVERY};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, timeout},
+    time::{Instant, MissedTickBehavior, Sleep, timeout},
 };
 use tracing::{info, warn};
 
@@ -35,6 +35,9 @@ pub enum LoopEnd {
     /// A second order came; builds were cut off.
     Cut,
 }
+
+/// Answers that are taken between two looks at everything else: orders, timers, the watchdog.
+const EVENTS_AT_ONCE: usize = 64;
 
 /// Time for the last acks and naks to leave.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -73,11 +76,12 @@ impl EventLoop {
         let mut presence = presence::Putter::new(self.bus.clone(), samples);
         let mut watchdog = self.service.watchdog();
         let mut stop_orders = 0;
+        let mut timer = std::pin::pin!(tokio::time::sleep_until(self.start));
         self.begin();
         loop {
             self.metrics.beat();
-            self.service.status(self.status());
-            let deadline = self.machine.deadline();
+            self.say_status();
+            let timed = self.set(timer.as_mut());
             let event = tokio::select! {
                 event = self.hands.next() => event,
                 poke = pokes.next() => {
@@ -87,7 +91,8 @@ impl EventLoop {
                         None => continue,
                     }
                 }
-                () = until(self.start, deadline) => Event::Tick,
+                // One timer for all leases, retries and limits.
+                () = &mut timer, if timed => Event::Tick,
                 Some(StopOrder) = stop.recv() => {
                     stop_orders += 1;
                     if stop_orders > 1 {
@@ -126,7 +131,7 @@ impl EventLoop {
                     continue;
                 }
             };
-            if self.step(event) {
+            if self.steps(event) {
                 self.end(presence).await;
                 return Ok(LoopEnd::Drained);
             }
@@ -159,6 +164,20 @@ impl EventLoop {
         presence.leave(&self.who).await;
     }
 
+    /// One event through the machine, and those that are there already: waiting for one of many
+    /// things costs more than most events. Says whether one of them was the end.
+    fn steps(&mut self, event: Event) -> bool {
+        let mut next = Some(event);
+        for _ in 0..EVENTS_AT_ONCE {
+            let Some(event) = next else { return false };
+            if self.step(event) {
+                return true;
+            }
+            next = self.hands.ready();
+        }
+        next.is_some_and(|last| self.step(last))
+    }
+
     /// One event through the machine; says whether that was the end.
     fn step(&mut self, event: Event) -> bool {
         let now = self.now();
@@ -170,9 +189,25 @@ impl EventLoop {
         exit
     }
 
+    /// Sets the timer to what the machine waits for; says whether it waits for any time.
+    fn set(&self, timer: Pin<&mut Sleep>) -> bool {
+        let deadline = self.machine.deadline().and_then(|at| self.start.checked_add(at));
+        if let Some(deadline) = deadline.filter(|at| *at != timer.deadline()) {
+            timer.reset(deadline);
+        }
+        deadline.is_some()
+    }
+
+    fn say_status(&mut self) {
+        if self.service.listens() {
+            let status = self.status();
+            self.service.status(status);
+        }
+    }
+
     /// One line for who started us.
     fn status(&self) -> String {
-        let jobs = self.machine.jobs().len();
+        let jobs = self.machine.in_hand();
         let busy = format!("{jobs} of {} slots in use", self.who.slots);
         match self.machine.paused() {
             _ if self.machine.draining() => format!("draining: {jobs} jobs left"),
@@ -219,12 +254,5 @@ impl EventLoop {
             }
         });
         Some(Event::Paused(why))
-    }
-}
-
-async fn until(start: Instant, deadline: Option<Duration>) {
-    match deadline.and_then(|deadline| start.checked_add(deadline)) {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

@@ -1,12 +1,15 @@
-//! Carries the machine's effects out. Decides nothing: each effect becomes a task, and what comes
+//! Carries the machine's effects out. Decides nothing: each effect becomes a future, and what comes
 //! of it becomes the next event.
+//!
+//! What only asks the broker runs on the loop's own task: it takes microseconds between two answers,
+//! less than handing it to another thread. Builds and what asks git are tasks of their own.
 
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bus::{Bus, Delivery, Entry, Error, Pulled};
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use proto::{
-    Failure, InfraKind, Instance, JobKey, JobMessage, LastGood, Record, Timestamp, V1, WorkerName,
+    Failure, InfraKind, Instance, JobKey, JobMessage, Record, Timestamp, V1, WorkerName,
     event::{DeadLetter, WorkerChange, WorkerEvent},
     subject::JobSubject,
 };
@@ -17,7 +20,7 @@ use tracing::{Instrument as _, Span, info, warn};
 
 use crate::{
     attempts::Attempts,
-    build::{BuildEnd, Builder, Ended, Notice, Task},
+    build::{BuildEnd, Builder, Earlier, Ended, Notice, Task},
     last_good,
     log_sink::{LogRoom, LogSink},
     log_task::LogTask,
@@ -56,6 +59,8 @@ pub(crate) struct Hands {
     teller: Teller,
     metrics: Metrics,
     tasks: JoinSet<Done>,
+    /// Questions to the broker, acks and naks.
+    asked: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Logs on their way; they may outlive their build.
     logs: TaskTracker,
     log_room: LogRoom,
@@ -93,6 +98,7 @@ impl Hands {
             teller,
             metrics,
             tasks: JoinSet::new(),
+            asked: FuturesUnordered::new(),
             logs,
             log_room: LogRoom::default(),
             deliveries: HashMap::new(),
@@ -113,6 +119,7 @@ impl Hands {
                 // Notices first: a build's last notice comes before its end.
                 biased;
                 Some((id, notice)) = self.noticed.recv() => return Event::Noticed(id, notice),
+                Some(done) = self.asked.next(), if !self.asked.is_empty() => Ok(done),
                 Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => done,
                 else => std::future::pending().await,
             };
@@ -146,8 +153,14 @@ impl Hands {
         }
     }
 
+    /// An event that is there already, if there is one.
+    pub(crate) fn ready(&mut self) -> Option<Event> {
+        self.next().now_or_never()
+    }
+
     /// Lets what is under way come to its end: the last naks and acks. Bounded by the caller.
     pub(crate) async fn finish(mut self) {
+        while self.asked.next().await.is_some() {}
         while self.tasks.join_next().await.is_some() {}
     }
 
@@ -190,10 +203,7 @@ impl Hands {
             Effect::Progress(id) => {
                 // A flush of one small message; it queues while the broker is away.
                 if let Some(progress) = self.deliveries.get(&id).map(Delivery::progress) {
-                    self.tasks.spawn(async move {
-                        progress.await;
-                        Done::Nothing
-                    });
+                    self.ask(progress.map(|()| Done::Nothing));
                 }
             }
             Effect::Ack(id) => self.ack(id),
@@ -201,7 +211,7 @@ impl Hands {
                 let span = self.attempts.settles(id, "nak");
                 self.attempts.settled(id);
                 if let Some(delivery) = self.deliveries.remove(&id) {
-                    self.tasks.spawn(delivery.nak(delay).map(|()| Done::Nothing).instrument(span));
+                    self.ask(delivery.nak(delay).map(|()| Done::Nothing).instrument(span));
                 }
             }
             Effect::Abandon(id) => {
@@ -241,16 +251,18 @@ impl Hands {
     }
 
     fn task(&mut self, work: impl Future<Output = Event> + Send + 'static) {
-        self.tasks.spawn(async move { Done::Event(work.await) });
+        self.ask(work.map(Done::Event));
+    }
+
+    fn ask(&mut self, work: impl Future<Output = Done> + Send + 'static) {
+        self.asked.push(Box::pin(work));
     }
 
     fn pull(&mut self, consumers: Vec<String>, most: usize) {
         let bus = self.bus.clone();
         let (stop, stopped) = oneshot::channel();
         self.stop_pull = Some(stop);
-        self.tasks.spawn(async move {
-            Done::Pulled(bus.pull(&consumers, most, PULL_WAIT, stopped).await)
-        });
+        self.ask(async move { Done::Pulled(bus.pull(&consumers, most, PULL_WAIT, stopped).await) });
     }
 
     fn pulled(&mut self, pulled: Result<Pulled, Error>) -> Event {
@@ -261,7 +273,9 @@ impl Hands {
                     info!("pulling works again");
                 }
                 // Beside what has come: a job need not wait for what other pulls had under way.
-                self.tasks.spawn(async move { Done::Surplus(rest.surplus().await) });
+                if !rest.is_empty() {
+                    self.ask(async move { Done::Surplus(rest.surplus().await) });
+                }
                 Event::Pulled(self.take_in_all(taken))
             }
             Err(error) => {
@@ -292,9 +306,10 @@ impl Hands {
         self.next_id += 1;
         let id = DeliveryId(self.next_id);
         let published = delivery.published().unwrap_or(Timestamp(0));
+        let waiting = delivery.waiting();
         let poison = poison(&subject, delivery.payload());
         self.deliveries.insert(id, delivery);
-        Some(Delivered { id, subject, published, poison })
+        Some(Delivered { id, subject, published, waiting, poison })
     }
 
     /// No job can ever be made of it, which is a reason to ack that never becomes untrue.
@@ -303,7 +318,7 @@ impl Hands {
         let letter = self.letter(delivery.subject(), delivery.payload(), reason);
         let (bus, metrics) = (self.bus.clone(), self.metrics.clone());
         let id = uuid::Uuid::now_v7().to_string();
-        self.tasks.spawn(async move {
+        self.ask(async move {
             if bus.publish_dead(None, &id, &letter).await.is_ok() {
                 metrics.buried();
                 delivery.ack().await.ok();
@@ -352,7 +367,7 @@ impl Hands {
                 Err(_) => Done::Acked(id, Some(delivery)),
             }
         };
-        self.tasks.spawn(acking.instrument(span));
+        self.ask(acking.instrument(span));
     }
 
     fn note_good(&mut self, job: JobKey, record: Box<Record>) {
@@ -363,18 +378,10 @@ impl Hands {
         });
     }
 
-    /// Reads the host's last good build while the next one begins. An answer that does not come
-    /// costs a comparison.
-    fn last_good(&mut self, job: &JobKey) -> oneshot::Receiver<LastGood> {
-        let (tell, told) = oneshot::channel();
+    /// How the host's last good build is read. An answer that does not come costs a comparison.
+    fn last_good(&self, job: &JobKey) -> Earlier {
         let (bucket, key) = (self.bus.last_good(), proto::last_good::key(&job.repo, &job.host));
-        self.tasks.spawn(async move {
-            if let Ok(Entry { value: Some(good), .. }) = bucket.get(&key).await {
-                tell.send(good).ok();
-            }
-            Done::Nothing
-        });
-        told
+        Earlier::new(move || async move { bucket.get(&key).await.ok()?.value })
     }
 
     fn attempt(&mut self, id: DeliveryId, subject: &JobSubject, record: &Record) -> Span {
@@ -400,7 +407,8 @@ impl Hands {
         let (job, epoch) = (task.job.clone(), task.epoch);
         let (log, chunks) = LogSink::new(self.builder.log_keep_max(&job.repo), &self.log_room);
         let bus = self.bus.clone();
-        self.logs.spawn(LogTask { bus, job, epoch, chunks }.run());
+        let mut log_task = LogTask { bus, job, epoch, chunks };
+        let logs = self.logs.clone();
         let (notices, mut noticed) = mpsc::channel(1);
         let to_loop = self.notice.clone();
         let builder = Arc::clone(&self.builder);
@@ -411,8 +419,13 @@ impl Hands {
                     to_loop.send((id, notice)).await.ok();
                 }
             };
+            let logging = async {
+                if let Some(first) = log_task.first().await {
+                    logs.spawn(log_task.run(first));
+                }
+            };
             // Whatever happens in a build, its job must hear of its end.
-            let work = AssertUnwindSafe(async { tokio::join!(building, forwarding).0 });
+            let work = AssertUnwindSafe(async { tokio::join!(building, forwarding, logging).0 });
             let ended = work.catch_unwind().await.unwrap_or_else(|_| panicked());
             Done::Event(Event::Ended(id, ended))
         };

@@ -141,7 +141,7 @@ impl LogPump {
     }
 
     /// Hands out the next of the rest; the last one is marked `end`, after it there is none. To be
-    /// called until none comes.
+    /// called until none comes. A log without a line, and without a lost one, has no chunk.
     pub fn end(&mut self, now: Duration) -> Option<Chunk> {
         if self.ended {
             return None;
@@ -159,7 +159,8 @@ impl LogPump {
             }
         }
         self.ended = true;
-        Some(self.flush(true))
+        let silent = self.seq == 0 && self.open.is_none() && self.dropped == 0;
+        (!silent).then(|| self.flush(true))
     }
 
     fn push_to_head(&mut self, now: Duration, drv: Option<&str>, text: &str) -> Option<Chunk> {

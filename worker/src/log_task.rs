@@ -27,11 +27,19 @@ pub(crate) struct LogTask {
 }
 
 impl LogTask {
+    /// The first chunk; none when the build has closed its sink and said nothing. Such a log is not
+    /// stored: that its attempt is over stands in the record.
+    pub(crate) async fn first(&mut self) -> Option<Chunk> {
+        self.chunks.next().await
+    }
+
     /// Runs until the build has closed its sink and the last chunk is stored or given up.
-    pub(crate) async fn run(mut self) {
-        while let Some(chunk) = self.chunks.next().await {
+    pub(crate) async fn run(mut self, first: Chunk) {
+        let mut next = Some(first);
+        while let Some(chunk) = next {
             self.store(&chunk).await;
             self.chunks.done(chunk);
+            next = self.chunks.next().await;
         }
     }
 

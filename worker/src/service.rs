@@ -73,9 +73,14 @@ impl Service {
         }
     }
 
+    /// Somebody listens.
+    pub(crate) fn listens(&self) -> bool {
+        self.line.is_some()
+    }
+
     /// What the worker is doing, in one line. Told only when it has changed.
     pub(crate) fn status(&mut self, status: String) {
-        if self.line.is_some() && self.status != status {
+        if self.listens() && self.status != status {
             self.send(&format!("STATUS={}", telemetry::plain(&status)));
             self.status = status;
         }

@@ -18,7 +18,7 @@ impl Attempt<'_> {
         out: &StorePath,
         closure_bytes: u64,
     ) -> Option<ClosureDiff> {
-        let good = (&mut self.task.last_good).await.ok()?;
+        let good = self.task.last_good.read().await?;
         // The record is from the bus: a path that is none is as good as one that is not here.
         let from = StorePath::parse(&good.out_path)?;
         let bytes = growth(&good, closure_bytes)?;

@@ -87,11 +87,8 @@ impl Pool {
         let repo = "r".parse().expect("a repo");
         let overrides = self.overrides.clone();
         let job = JobKey { repo, revision: self.rev.with(&overrides), host };
-        let (tell, last_good) = oneshot::channel();
-        match self.last_good.clone() {
-            Some(good) => tell.send(good).expect("a listener"),
-            None => drop(tell),
-        }
+        let good = self.last_good.clone();
+        let last_good = Earlier::new(|| std::future::ready(good));
         let task = Task { job, epoch: Epoch(7), plan, overrides, last_good };
         let (notices, mut heard) = mpsc::channel(1000);
         let (log, mut chunks) = LogSink::new(u64::MAX, &LogRoom::default());

@@ -35,6 +35,8 @@ pub struct Delivered {
     pub subject: JobSubject,
     /// When the server stored the message.
     pub published: Timestamp,
+    /// So many jobs of its class and priority waited behind it, as the server counts. A hint.
+    pub waiting: u64,
     /// Why the payload is none of ours, if so. Such a job ends as a dead letter.
     pub poison: Option<String>,
 }

@@ -117,6 +117,11 @@ impl Job {
         matches!(self.stage, Stage::Claiming(_) | Stage::Unsure { .. } | Stage::Held(_))
     }
 
+    /// Its next answer may lead to a claim.
+    pub(super) fn decides(&self) -> bool {
+        matches!(self.stage, Stage::ReadingRequest(_))
+    }
+
     /// The next moment at which it wants a tick.
     pub(super) fn deadline(&self) -> Option<Duration> {
         match &self.stage {

@@ -80,8 +80,8 @@ impl Settings {
 /// Each eighth round asks the consumers in the opposite order, so that `low` never starves.
 const LOW_FIRST_EVERY: u64 = 8;
 
-/// A round takes at most this part of the free slots, or one job: while there are few jobs, workers
-/// that are idle share them out.
+/// A round takes at most this part of the free slots or of the jobs that wait, whichever is more,
+/// and at least one job: while there are few jobs, workers that are idle share them out.
 const PULL_SHARE: usize = 4;
 
 /// Jobs beside those in slots of which only has to be seen that what was built is still there:
@@ -97,6 +97,8 @@ pub struct Machine {
     jobs: BTreeMap<DeliveryId, Job>,
     pull: Pull,
     rounds: u64,
+    /// So many jobs waited behind the newest that came.
+    waiting: usize,
     paused: Option<String>,
     drain: Option<Drain>,
     exited: bool,
@@ -135,6 +137,7 @@ impl Machine {
             jobs: BTreeMap::new(),
             pull: Pull::Idle,
             rounds: 0,
+            waiting: 0,
             paused: None,
             drain: None,
             exited: false,
@@ -180,7 +183,6 @@ impl Machine {
             Event::Drain => self.drain(now),
             Event::Tick => self.tick(now, &mut out),
         }
-        self.jobs.retain(|_, job| !job.settled());
         self.pull_or_exit(&mut out);
         out
     }
@@ -208,6 +210,11 @@ impl Machine {
         self.jobs.values().map(present).collect()
     }
 
+    /// How many jobs it has in hand.
+    pub fn in_hand(&self) -> usize {
+        self.jobs.len()
+    }
+
     /// Told to stop.
     pub fn draining(&self) -> bool {
         self.drain.is_some()
@@ -225,18 +232,31 @@ impl Machine {
         out: &mut Vec<Effect>,
         act: impl FnOnce(&mut Job, &mut Context<'_>),
     ) {
-        let draining = self.draining();
-        let mut others = self.jobs.values().filter(|other| other.id != id);
-        let key = self.jobs.get(&id).map(|job| &job.subject.job);
-        let rival = others.any(|other| other.claims() && Some(&other.subject.job) == key);
+        let (draining, rival) = (self.draining(), self.has_rival(id));
         // An answer for a delivery that is settled by now is of no use to anybody.
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let (settings, chance, refused) = (&self.settings, &mut self.chance, &mut self.refused);
         act(job, &mut Context { settings, now, draining, rival, chance, refused, out });
+        if job.settled() {
+            self.jobs.remove(&id);
+        }
+    }
+
+    /// Another delivery of the same job has a claim here. Looked at only where it matters: a worker
+    /// may have many jobs in hand, and each of them has many events.
+    fn has_rival(&self, id: DeliveryId) -> bool {
+        let Some(job) = self.jobs.get(&id).filter(|job| job.decides()) else { return false };
+        // The host first: all else is mostly the same.
+        let same = |other: &Job| {
+            other.subject.job.host == job.subject.job.host && other.subject.job == job.subject.job
+        };
+        self.jobs.values().any(|other| other.id != id && other.claims() && same(other))
     }
 
     fn pulled(&mut self, now: Now, deliveries: Vec<Delivered>, out: &mut Vec<Effect>) {
         self.pull = Pull::Idle;
+        let waiting = deliveries.last().map_or(0, |newest| newest.waiting);
+        self.waiting = usize::try_from(waiting).unwrap_or(usize::MAX);
         self.taken(now, deliveries, out);
     }
 
@@ -321,7 +341,8 @@ impl Machine {
     fn order(&mut self) -> (Vec<String>, usize) {
         self.rounds += 1;
         let mut priorities = Priority::ALL;
-        let mut most = (self.free() / PULL_SHARE).max(1);
+        let free = self.free();
+        let mut most = (free.max(self.waiting) / PULL_SHARE).min(free).max(1);
         if self.rounds.is_multiple_of(LOW_FIRST_EVERY) {
             priorities.reverse();
             most = 1;

@@ -69,6 +69,7 @@ pub(super) fn delivered(id: u64, host: &str) -> Delivered {
         id: DeliveryId(id),
         subject: subject(host, incarnation(1)),
         published: Timestamp(START),
+        waiting: 0,
         poison: None,
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     build::{BuildEnd, Ended, Notice, Plan},
     machine::{
         Machine, REUSES_MAX, Settings,
-        io::{Answer, DeliveryId, Effect, Event, Written},
+        io::{Answer, Delivered, DeliveryId, Effect, Event, Written},
     },
 };
 
@@ -371,6 +371,23 @@ fn a_round_takes_a_part_of_many_free_slots_and_one_job_of_low_when_low_is_first(
         assert_eq!(*most, if round == 8 { 1 } else { 16 });
         effects = machine.step(at(0), Event::Pulled(Vec::new()));
     }
+}
+
+#[test]
+fn a_round_takes_more_when_many_jobs_wait_than_when_few_do() {
+    let most = |waiting: u64| {
+        let mut machine = Machine::new(Settings { slots: 64, ..settings() });
+        machine.step(at(0), Event::Tick);
+        let jobs = (1..=16).map(|id| Delivered { waiting, ..delivered(id, &format!("h{id}")) });
+        let effects = machine.step(at(0), Event::Pulled(jobs.collect()));
+        let pull = effects.iter().find_map(|effect| match effect {
+            Effect::Pull(_, most) => Some(*most),
+            _ => None,
+        });
+        pull.expect("a pull for the free slots")
+    };
+    // 48 slots are free.
+    assert_eq!([0, 40, 60, 100, 192, 1_000_000].map(most), [12, 12, 15, 25, 48, 48]);
 }
 
 #[test]

@@ -211,6 +211,6 @@ impl World {
             incarnation,
         };
         let poison = message.poison.then(|| "garbage".to_owned());
-        Delivered { id, subject, published: message.published, poison }
+        Delivered { id, subject, published: message.published, waiting: 0, poison }
     }
 }
