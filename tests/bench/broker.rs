@@ -76,6 +76,12 @@ impl Broker {
         stream.cached_info().state.messages
     }
 
+    /// Messages that a stream was ever given.
+    pub(crate) async fn written(&self, stream: &str) -> u64 {
+        let stream = self.js.get_stream(stream).await.expect("a stream of the pool");
+        stream.cached_info().state.last_sequence
+    }
+
     /// A compare-and-set, acknowledged; gives the new revision.
     pub(crate) async fn put_if(
         &self,

@@ -49,6 +49,21 @@ pub(crate) fn pool(sync: Sync, count: usize) -> f64 {
     })
 }
 
+/// Jobs per second over the first `count` of so many queued. What is left stays in the queue.
+pub(crate) fn first(sync: Sync, queued: usize, count: usize) -> f64 {
+    runtime().block_on(async {
+        let broker = Broker::start(sync, LONG).await;
+        broker.queue(&jobs(queued)).await;
+        let builds = NoOp::ending();
+        let worker = Worker::start(&broker.server.url(), SLOTS, builds.clone());
+        builds.until_begun(count).await;
+        let begun = builds.begun();
+        worker.stop().await;
+        let (first, last) = (begun[0].1, begun[count - 1].1);
+        (count - 1) as f64 / last.duration_since(first).as_secs_f64()
+    })
+}
+
 fn bare(sync: Sync, count: usize) -> f64 {
     runtime().block_on(async {
         let broker = Arc::new(Broker::start(sync, LONG).await);

@@ -10,6 +10,7 @@ mod drain;
 mod farm;
 mod floor;
 mod growth;
+mod held;
 mod latency;
 mod lines;
 mod machine;
@@ -42,6 +43,7 @@ const GROUPS: &[Group] = &[
     Group { name: "farm", run: farm::rows },
     Group { name: "lines", run: lines::rows },
     Group { name: "growth", run: growth::rows },
+    Group { name: "held", run: held::rows },
     Group { name: "scale", run: scale::rows },
 ];
 
