@@ -62,9 +62,13 @@ pub struct Task {
     pub last_good: Earlier,
 }
 
-/// A host's last good build. It is read when it is first asked for: most attempts have nothing to
-/// compare with it.
-pub struct Earlier(Option<Read>);
+/// A host's last good build, read when there is something to compare with it: most attempts have
+/// nothing.
+#[derive(Default)]
+pub struct Earlier {
+    read: Option<Read>,
+    good: Option<LastGood>,
+}
 
 type Read = Box<dyn FnOnce() -> BoxFuture<'static, Option<LastGood>> + Send + Sync>;
 
@@ -74,19 +78,25 @@ impl Earlier {
     where
         R: Future<Output = Option<LastGood>> + Send + 'static,
     {
-        Self(Some(Box::new(move || Box::pin(read()))))
+        Self { read: Some(Box::new(move || Box::pin(read()))), good: None }
     }
 
-    /// The build, if there is one and it can be read. Once.
-    pub async fn read(&mut self) -> Option<LastGood> {
-        let read = self.0.take()?;
-        read().await
+    /// Reads it, once.
+    pub(crate) async fn read(&mut self) {
+        if let Some(read) = self.read.take() {
+            self.good = read().await;
+        }
+    }
+
+    /// The build, if there is one and it was read.
+    pub(crate) fn good(&self) -> Option<&LastGood> {
+        self.good.as_ref()
     }
 }
 
 impl fmt::Debug for Earlier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Earlier").field(&self.0.is_some()).finish()
+        f.debug_struct("Earlier").field("good", &self.good).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The straight line of one attempt: each step in order, each announced, timed and logged.
 
-use std::{io, path::Path, time::Duration};
+use std::{convert::Infallible, io, path::Path, time::Duration};
 
 use proto::{Built, Failure, FailureKind, InfraKind, Phase, record::PhaseTime, time::millis};
 use telemetry::span;
@@ -217,7 +217,18 @@ impl<'a> Attempt<'a> {
             let drv = evaluate(ctx, limits, &commit.flake, &job.host, stop, log).await?;
             links.hold(&drv).map_err(|error| io_failed("root the derivation", &error))?;
             self.enter(Phase::Build).await;
-            if let Some(out) = self.realise(&drv, links, force, limits).await? {
+            // Beside the build, and not waited for: a broker that is away holds up no build.
+            let mut earlier = std::mem::take(&mut self.task.last_good);
+            let reading = async {
+                earlier.read().await;
+                std::future::pending::<Infallible>().await
+            };
+            let built = tokio::select! {
+                built = self.realise(&drv, links, force, limits) => built,
+                never = reading => match never {},
+            };
+            self.task.last_good = earlier;
+            if let Some(out) = built? {
                 // What is left is to ask, to push and to root.
                 notify(&self.notices, Notice::Idle(true), &self.stop).await;
                 let closure_bytes = self.closure_bytes(&out).await?;

@@ -14,11 +14,11 @@ const DIFF_WALL: Duration = Duration::from_secs(60);
 impl Attempt<'_> {
     /// The difference to the last good build, if this store has that one's closure.
     pub(super) async fn difference(
-        &mut self,
+        &self,
         out: &StorePath,
         closure_bytes: u64,
     ) -> Option<ClosureDiff> {
-        let good = self.task.last_good.read().await?;
+        let good = self.task.last_good.good()?.clone();
         // The record is from the bus: a path that is none is as good as one that is not here.
         let from = StorePath::parse(&good.out_path)?;
         let bytes = growth(&good, closure_bytes)?;
