@@ -15,8 +15,9 @@ use crate::{connection::Bus, error::Error};
 /// Core messages on a subject, only as a hint that something changed: the truth is read from the
 /// leader afterwards.
 ///
-/// Each comes several times. A server hands a message to those who listen while its stream still
-/// stores it, so who reads at once may read what was there before, and would hear no more of it.
+/// Each comes a little late, and twice. A server hands a message to those who listen while its stream
+/// still stores it, so who reads at once may read what was there before, and would hear no more of
+/// it.
 pub struct Pokes {
     subjects: mpsc::Receiver<String>,
     task: AbortHandle,
@@ -26,9 +27,8 @@ pub struct Pokes {
 const POKES_WAITING: usize = 256;
 
 /// When the stream has it: soon on most disks, later on one that takes its time to sync a write, and
-/// by the last of them for sure. Whoever waits for the last change of many waits for no more.
-const ECHOES_AFTER: [Duration; 3] =
-    [Duration::from_millis(5), Duration::from_millis(25), Duration::from_millis(200)];
+/// by the second of them for sure. Each is a look by everybody who listens, so there are no more.
+const TOLD_AFTER: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
 
 impl Bus {
     /// Listens on a subject, wildcards allowed. Survives reconnects.
@@ -51,20 +51,21 @@ impl Bus {
         // Owned by the returned value, which aborts it.
         #[expect(clippy::disallowed_methods, reason = "the abort handle below owns it")]
         let task = tokio::spawn(async move {
-            let mut echoes: BTreeSet<(Instant, String)> = BTreeSet::new();
+            let mut waiting: BTreeSet<(Instant, String)> = BTreeSet::new();
             loop {
                 tokio::select! {
                     message = subscriber.next() => {
                         let Some(message) = message else { return };
                         let subject = message.subject.to_string();
-                        if echoes.len() < POKES_WAITING {
+                        if waiting.len() < POKES_WAITING {
                             let now = Instant::now();
-                            echoes.extend(ECHOES_AFTER.map(|after| (now + after, subject.clone())));
+                            waiting.extend(TOLD_AFTER.map(|after| (now + after, subject.clone())));
+                        } else {
+                            sender.try_send(subject).ok();
                         }
-                        sender.try_send(subject).ok();
                     }
-                    () = due(echoes.first()) => {
-                        sender.try_send(echoes.pop_first().map_or_else(String::new, |it| it.1)).ok();
+                    () = due(waiting.first()) => {
+                        sender.try_send(waiting.pop_first().map_or_else(String::new, |it| it.1)).ok();
                     }
                 }
             }
@@ -80,8 +81,8 @@ impl Bus {
     }
 }
 
-async fn due(echo: Option<&(Instant, String)>) {
-    match echo {
+async fn due(poke: Option<&(Instant, String)>) {
+    match poke {
         Some((at, _)) => sleep_until(*at).await,
         None => future::pending().await,
     }

@@ -200,7 +200,7 @@ fn a_poke_comes_again_when_the_stream_has_what_it_is_about() {
         let context = pool.jetstream().await;
         let sent = context.publish("nbp.event.test", "{}".into()).await.expect("a connection");
         sent.await.expect("stored");
-        for time in ["at once", "soon", "a little later", "at last"] {
+        for time in ["soon", "at last"] {
             let poke = tokio::time::timeout(DEADLINE, pokes.next()).await;
             assert_eq!(poke.expect(time).as_deref(), Some("nbp.event.test"), "{time}");
         }
