@@ -70,20 +70,15 @@ impl Terminal {
         self.wait_until(text, deadline, |line| line.contains(text))
     }
 
-    /// Waits until it is a line of its own.
+    /// Waits until such a line stands on it.
     #[track_caller]
-    pub fn wait_for_line(&self, text: &str, deadline: Duration) -> Vec<String> {
-        self.wait_until(text, deadline, |line| line == text)
-    }
-
-    #[track_caller]
-    fn wait_until(
+    pub fn wait_until(
         &self,
-        text: &str,
+        what: &str,
         deadline: Duration,
         is_it: impl Fn(&str) -> bool,
     ) -> Vec<String> {
-        let shown = eventually(&format!("{text:?} on the terminal"), deadline, || {
+        let shown = eventually(&format!("{what:?} on the terminal"), deadline, || {
             let screen = self.screen();
             if screen.iter().any(|line| is_it(line)) {
                 return Some(Ok(screen));
@@ -92,7 +87,7 @@ impl Terminal {
         });
         match shown {
             Ok(screen) => screen,
-            Err((code, screen)) => panic!("ended with {code} before {text:?}:\n{screen:#?}"),
+            Err((code, screen)) => panic!("ended with {code} before {what:?}:\n{screen:#?}"),
         }
     }
 
@@ -139,10 +134,11 @@ impl Drop for Terminal {
 /// The command with its environment, as words that tmux passes on without a shell.
 fn words(program: &Command) -> Vec<String> {
     let text = |it: &std::ffi::OsStr| it.to_str().expect("text").to_owned();
-    let mut words = vec!["env".to_owned(), "-i".to_owned(), "TERM=screen-256color".to_owned()];
+    let mut words = vec!["env".to_owned(), "-i".to_owned()];
     if let Some(dir) = program.get_current_dir() {
         words.push(format!("--chdir={}", dir.display()));
     }
+    words.push("TERM=screen-256color".to_owned());
     for (name, value) in program.get_envs() {
         if let Some(value) = value {
             words.push(format!("{}={}", text(name), text(value)));
