@@ -29,8 +29,8 @@ pub(crate) struct Publish {
 #[derive(Deserialize)]
 struct Answer {
     error: Option<async_nats::jetstream::Error>,
-    #[serde(default, rename = "seq")]
-    sequence: u64,
+    #[serde(rename = "seq")]
+    sequence: Option<u64>,
 }
 
 impl Publish {
@@ -86,12 +86,12 @@ fn stored(
     bytes: usize,
     answer: &[u8],
 ) -> Result<u64, Error> {
+    let odd = |reason: String| Error::Server { operation, subject: subject.to_owned(), reason };
     match serde_json::from_slice(answer) {
-        Ok(Answer { error: None, sequence }) => Ok(sequence),
         Ok(Answer { error: Some(error), .. }) => Err(Error::api(operation, subject, bytes, &error)),
-        Err(error) => {
-            Err(Error::Server { operation, subject: subject.to_owned(), reason: error.to_string() })
-        }
+        Ok(Answer { sequence: Some(sequence), .. }) => Ok(sequence),
+        Ok(_) => Err(odd("the answer is no ack of a stream".to_owned())),
+        Err(error) => Err(odd(error.to_string())),
     }
 }
 
@@ -136,6 +136,8 @@ mod tests {
         assert!(matches!(queued, Err(Error::Duplicate { .. })), "{queued:?}");
         let large = of(&error(10054, "message size exceeds maximum allowed"));
         assert!(matches!(large, Err(Error::TooLarge { bytes: 9, .. })), "{large:?}");
-        assert!(matches!(of("PONG"), Err(Error::Server { .. })));
+        for none in ["PONG", "", "{}", r#"{"stream":"S"}"#] {
+            assert!(matches!(of(none), Err(Error::Server { .. })), "{none}");
+        }
     }
 }
