@@ -70,6 +70,12 @@ impl Delivery {
         u64::try_from(nanos / 1_000_000).ok().map(Timestamp)
     }
 
+    /// Its place in the queue, the same however often it is handed over; `None` if the reply subject
+    /// cannot be read.
+    pub fn sequence(&self) -> Option<u64> {
+        self.message.info().ok().map(|info| info.stream_sequence)
+    }
+
     /// How often the message was handed over, this time included, as the server counts. A hint.
     pub fn deliveries(&self) -> i64 {
         self.message.info().map_or(1, |info| info.delivered)

@@ -317,7 +317,12 @@ impl Hands {
         warn!("a message that names no job goes to the dead letters: {reason}");
         let letter = self.letter(delivery.subject(), delivery.payload(), reason);
         let (bus, metrics) = (self.bus.clone(), self.metrics.clone());
-        let id = uuid::Uuid::now_v7().to_string();
+        // As the sweep names it: handed over again after a lost ack, or found by the sweep as well, it
+        // is one letter still.
+        let id = match delivery.sequence() {
+            Some(sequence) => format!("unreadable.{sequence}"),
+            None => uuid::Uuid::now_v7().to_string(),
+        };
         self.ask(async move {
             if bus.publish_dead(None, &id, &letter).await.is_ok() {
                 metrics.buried();
