@@ -12,7 +12,12 @@ use proto::{Timestamp, subject, topology::Bucket};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-use crate::{connection::Bus, error::Error, newest::Newest, publish::Publish};
+use crate::{
+    connection::Bus,
+    error::Error,
+    newest::{MARKS, Newest},
+    publish::Publish,
+};
 
 /// A key as the leader has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,10 +223,7 @@ pub(crate) fn decode<T: DeserializeOwned>(
 ) -> Result<Entry<T>, Error> {
     let revision = message.sequence;
     let time = stored_at(message);
-    // Delete and purge markers, and the marker that the server leaves when a key expires.
-    if message.headers.get("KV-Operation").is_some()
-        || message.headers.get("Nats-Marker-Reason").is_some()
-    {
+    if MARKS.iter().any(|mark| message.headers.get(*mark).is_some()) {
         return Ok(Entry { value: None, revision, time });
     }
     let value = value(subject, revision, &message.payload)?;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     connection::{ANSWER_WAIT, Bus},
     error::Error,
+    publish::failed,
 };
 
 /// A message as a bucket has it.
@@ -49,8 +50,8 @@ struct Told<'a> {
 /// JetStream's code for "no message found".
 const NO_MESSAGE: u64 = 10037;
 
-/// Headers of a marker.
-const MARKS: [&str; 2] = ["KV-Operation", "Nats-Marker-Reason"];
+/// Headers of a marker: delete, purge, and what the server leaves when a key expires.
+pub(crate) const MARKS: [&str; 2] = ["KV-Operation", "Nats-Marker-Reason"];
 
 const OPERATION: &str = "read";
 
@@ -63,7 +64,6 @@ impl Bus {
     ) -> Result<Option<Newest>, Error> {
         let operation = OPERATION;
         let call = format!("$JS.API.STREAM.MSG.GET.{stream}");
-        let no_answer = || Error::NoAnswer { operation, subject: subject.to_owned() };
         let server =
             |reason: String| Error::Server { operation, subject: subject.to_owned(), reason };
         let question = serde_json::to_vec(&Question { last_by_subj: subject });
@@ -72,17 +72,8 @@ impl Bus {
         let ask = self.net.client.send_request(call.clone(), request);
         let answer = match tokio::time::timeout(ANSWER_WAIT, ask).await {
             Ok(Ok(answer)) => read(subject, &answer.payload),
-            Ok(Err(error)) => {
-                use async_nats::RequestErrorKind as Kind;
-                Err(match error.kind() {
-                    Kind::NoResponders => {
-                        Error::NotServed { operation, subject: subject.to_owned() }
-                    }
-                    Kind::TimedOut => no_answer(),
-                    _ => server(error.to_string()),
-                })
-            }
-            Err(_) => Err(no_answer()),
+            Ok(Err(error)) => Err(failed(operation, subject, 0, &error)),
+            Err(_) => Err(Error::NoAnswer { operation, subject: subject.to_owned() }),
         };
         answer.map_err(|error| self.explain(&call, error))
     }

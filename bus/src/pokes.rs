@@ -57,7 +57,7 @@ impl Bus {
                     message = subscriber.next() => {
                         let Some(message) = message else { return };
                         let subject = message.subject.to_string();
-                        if waiting.len() < POKES_WAITING {
+                        if waiting.len() < POKES_WAITING * TOLD_AFTER.len() {
                             let now = Instant::now();
                             waiting.extend(TOLD_AFTER.map(|after| (now + after, subject.clone())));
                         } else {

@@ -95,7 +95,13 @@ fn stored(
     }
 }
 
-fn failed(operation: &'static str, subject: &str, bytes: usize, error: &RequestError) -> Error {
+/// What a question came to that got no answer.
+pub(crate) fn failed(
+    operation: &'static str,
+    subject: &str,
+    bytes: usize,
+    error: &RequestError,
+) -> Error {
     let (subject, reason) = (subject.to_owned(), error.to_string());
     match error.kind() {
         RequestErrorKind::NoResponders => Error::NotServed { operation, subject },

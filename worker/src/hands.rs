@@ -4,12 +4,14 @@
 //! What only asks the broker runs on the loop's own task: it takes microseconds between two answers,
 //! less than handing it to another thread. Builds and what asks git are tasks of their own.
 
+mod answers;
+
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use bus::{Bus, Delivery, Entry, Error, Pulled};
+use bus::{Bus, Delivery, Error, Pulled};
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use proto::{
-    Failure, InfraKind, Instance, JobKey, JobMessage, Record, Timestamp, V1, WorkerName,
+    Failure, InfraKind, Instance, JobKey, Record, Timestamp, V1, WorkerName,
     event::{DeadLetter, WorkerChange, WorkerEvent},
     subject::JobSubject,
 };
@@ -18,13 +20,14 @@ use tokio::{sync::mpsc, sync::oneshot, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, Span, info, warn};
 
+use self::answers::{answer, poison, written};
 use crate::{
     attempts::Attempts,
     build::{BuildEnd, Builder, Earlier, Ended, Notice, Task},
     last_good,
     log_sink::{LogRoom, LogSink},
     log_task::LogTask,
-    machine::io::{Answer, Delivered, DeliveryId, Effect, Event, Written},
+    machine::io::{Delivered, DeliveryId, Effect, Event},
     metrics::Metrics,
     teller::{News, Teller, say},
 };
@@ -442,64 +445,4 @@ impl Hands {
 fn panicked() -> Ended {
     let failure = Failure::message("the worker's own code failed; its log says where");
     Ended { end: BuildEnd::Infra { kind: InfraKind::Unclassified, failure }, phases: Vec::new() }
-}
-
-/// Why a payload is not that of its subject, if it is not.
-fn poison(subject: &JobSubject, payload: &[u8]) -> Option<String> {
-    let message: JobMessage = match serde_json::from_slice(payload) {
-        Ok(message) => message,
-        Err(error) => return Some(error.to_string()),
-    };
-    let same = message.job == subject.job && message.incarnation == subject.incarnation;
-    (!same).then(|| "the payload names another job than the subject".to_owned())
-}
-
-fn answer<T>(job: &JobKey, read: Result<Entry<T>, Error>) -> Answer<T> {
-    match read {
-        Ok(entry) => Answer::Is(entry),
-        Err(error @ Error::Undecodable { .. }) => {
-            warn!(%job, "{error}");
-            Answer::Unreadable(error.to_string())
-        }
-        Err(error) => {
-            warn!(%job, "{error}");
-            Answer::None
-        }
-    }
-}
-
-fn written(job: &JobKey, put: Result<u64, Error>) -> Written {
-    match put {
-        Ok(revision) => Written::Done(revision),
-        Err(Error::Conflict { .. }) => Written::Conflict,
-        Err(error @ (Error::TooLarge { .. } | Error::Denied { .. })) => {
-            warn!(%job, "{error}");
-            Written::Refused
-        }
-        // Nothing else is known to be for good, and it may have been written all the same.
-        Err(error) => {
-            warn!(%job, "{error}");
-            Written::NoAnswer
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_payload_must_be_that_of_its_subject() {
-        let text = "nbp.build.x86_64-linux.high.r.0123456789abcdef0123456789abcdef01234567.h.\
-            0190f0d4-0000-7000-8000-000000000001";
-        let subject = JobSubject::parse(text).expect("a job subject");
-        let (job, incarnation) = (subject.job.clone(), subject.incarnation);
-        let mut message = JobMessage { v: V1, job, incarnation, at: Timestamp(1) };
-        let payload = |message: &JobMessage| serde_json::to_vec(message).expect("JSON");
-        assert_eq!(poison(&subject, &payload(&message)), None);
-        message.job.host = "other".parse().expect("a name");
-        assert!(poison(&subject, &payload(&message)).expect("refused").contains("another job"));
-        assert!(poison(&subject, b"\xff\xfe{").is_some());
-        assert!(poison(&subject, br#"{"v":2}"#).expect("refused").contains("unknown version 2"));
-    }
 }
