@@ -66,6 +66,16 @@ pub enum Error {
         /// The server's words.
         reason: String,
     },
+    /// The cluster cannot place a stream: too few of its servers are up, or are known to be.
+    #[error("{operation} on {subject} is refused because servers are missing: {reason}")]
+    Unplaced {
+        /// What was tried.
+        operation: &'static str,
+        /// Where.
+        subject: String,
+        /// The server's words.
+        reason: String,
+    },
     /// The message is larger than the server or the stream takes.
     #[error("{operation} on {subject} is refused: {bytes} bytes are too many")]
     TooLarge {
@@ -101,6 +111,8 @@ pub enum Error {
     },
 }
 
+/// JetStream's code for "no suitable peers for placement", whose text says what they lack.
+const NO_PLACE: u64 = 10005;
 /// JetStream's code for "storage resources exceeded".
 const STORAGE_EXCEEDED: u64 = 10047;
 /// JetStream's code for "message size exceeds maximum allowed".
@@ -116,7 +128,7 @@ const NOT_FOUND: [u64; 2] = [10059, 10014];
 impl Error {
     /// Trying the same again later can help.
     pub fn transient(&self) -> bool {
-        matches!(self, Self::NoAnswer { .. } | Self::NotServed { .. })
+        matches!(self, Self::NoAnswer { .. } | Self::NotServed { .. } | Self::Unplaced { .. })
     }
 
     pub(crate) fn api(
@@ -131,6 +143,8 @@ impl Error {
                 Self::Duplicate { subject }
             }
             STORE_FAILED | STORAGE_EXCEEDED => Self::Full { operation, subject, reason },
+            // A cluster that is just up does not count on all of its servers yet.
+            NO_PLACE if reason.contains("offline") => Self::Unplaced { operation, subject, reason },
             MESSAGE_TOO_LARGE => Self::TooLarge { operation, subject, bytes },
             code if WRONG_LAST_SEQUENCE.contains(&code) => Self::Conflict { subject },
             code if NOT_FOUND.contains(&code) => Self::NotServed { operation, subject },
@@ -175,4 +189,23 @@ impl Error {
 
 fn request_error(error: &RawMessageError) -> Option<&RequestError> {
     std::error::Error::source(error)?.downcast_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: u64, words: &str) -> Error {
+        let error = format!(r#"{{"code":400,"err_code":{code},"description":"{words}"}}"#);
+        let error = serde_json::from_str(&error).expect("an error of JetStream");
+        Error::api("create stream", "STREAM.CREATE.NBP_JOBS", 0, &error)
+    }
+
+    #[test]
+    fn a_cluster_that_misses_a_server_is_asked_again_and_one_that_is_too_small_is_not() {
+        let missing = refused(NO_PLACE, "no suitable peers for placement, peer offline");
+        assert!(missing.transient(), "{missing:?}");
+        let small = refused(NO_PLACE, "no suitable peers for placement, insufficient storage");
+        assert!(!small.transient(), "{small:?}");
+    }
 }

@@ -10,7 +10,7 @@ use async_nats::jetstream::{
 use proto::topology::{self, Choices, ConsumerSpec, Discard, Retention, StreamSpec};
 use serde_json::json;
 
-use crate::{connection::Bus, error::Error};
+use crate::{connection::Bus, error::Error, patience::retried};
 
 /// One difference between what is there and what should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,8 @@ impl Bus {
         let found: Option<stream::Info> = self.api("look up stream", &subject, &json!({})).await?;
         let Some(found) = found.map(|info| info.config) else {
             let subject = format!("STREAM.CREATE.{}", spec.name);
-            let _info: Option<stream::Info> = self.api("create stream", &subject, &wanted).await?;
+            let create = || self.api::<stream::Info>("create stream", &subject, &wanted);
+            let _info = retried(create).await?;
             done.created.push(spec.name.clone());
             return Ok(());
         };

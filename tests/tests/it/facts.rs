@@ -13,11 +13,14 @@ use async_nats::jetstream::{
 use bus::{Bus, Endpoint};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use proto::{Request, V1};
-use tests::{Flake, NatsServer, Pool, PoolOptions};
+use tests::{Flake, NatsServer, Pool, PoolOptions, eventually};
 
 use crate::all_built;
 
 const SHORT: Duration = Duration::from_millis(300);
+
+/// For a cluster that is just up to know of what was made.
+const KNOWN_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A work queue with one consumer, as the pool's but for its timing.
 struct Queue {
@@ -185,6 +188,11 @@ fn fact_6_a_get_of_the_client_may_be_stale_and_a_read_from_the_leader_is_not() {
     let (bucket, stream) = pool.block_on(async {
         let bucket = near.get_key_value("nbp-gates").await.expect("the bucket");
         (bucket, far.get_stream("KV_nbp-gates").await.expect("the bucket"))
+    });
+    // A server that has just heard of the bucket may not know yet who takes what is written to it.
+    eventually("a first write", KNOWN_DEADLINE, || {
+        let write = async { far.publish(KEY, "first".into()).await.expect("sends").await.ok() };
+        pool.block_on(write)
     });
 
     let mut stale = 0;
