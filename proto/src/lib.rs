@@ -46,3 +46,9 @@ pub use token::{Class, HolderName, Host, Identity, Input, Repo, TokenError, Work
 pub use trace::TraceParent;
 pub use version::V1;
 pub use worker::Presence;
+
+/// For fields that are left out when there is nothing to say.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}

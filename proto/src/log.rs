@@ -1,10 +1,12 @@
 //! Build logs as they travel: numbered chunks of tagged lines, never one message per line.
 
-use std::io::Write as _;
+mod said;
+
+use std::{io::Write as _, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::version::V1;
+use crate::{is_zero, version::V1};
 
 /// Part of the log of one attempt. Subject `nbp.log.<repo>.<revision>.<host>.<epoch>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +19,9 @@ pub struct LogChunk {
     /// of kept bytes was reached.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dropped: u64,
-    /// The lines.
+    /// The lines. What said many of them in a row is named once:
+    /// `"said": [{"drv": "/nix/store/…", "lines": ["one", "two"]}, {"lines": ["three"]}]`.
+    #[serde(rename = "said", with = "said")]
     pub lines: Vec<LogLine>,
     /// The last chunk of this attempt. One that said nothing has no chunk at all.
     #[serde(default)]
@@ -25,11 +29,10 @@ pub struct LogChunk {
 }
 
 /// One line, without its newline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
     /// Store path of the derivation that said it; none: Nix or the worker itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub drv: Option<String>,
+    pub drv: Option<Arc<str>>,
     /// What it said. Control sequences are kept here and stripped where it is shown.
     pub text: String,
 }
@@ -49,19 +52,13 @@ impl LogLine {
 pub struct ChunkWriter {
     json: Vec<u8>,
     lines: usize,
-}
-
-/// A [`LogLine`] that owns nothing.
-#[derive(Serialize)]
-struct Line<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    drv: Option<&'a str>,
-    text: &'a str,
+    /// What said the last line.
+    drv: Option<String>,
 }
 
 impl ChunkWriter {
     /// Most that [`Self::finish`] adds.
-    pub const END_BYTES_MAX: usize = b"[],\"end\":false}".len();
+    pub const END_BYTES_MAX: usize = b"]}],\"end\":false}".len();
 
     /// A chunk with these fields and without a line yet. It is written into `json`, whatever that
     /// held before.
@@ -72,30 +69,19 @@ impl ChunkWriter {
         if dropped > 0 {
             write(&format!(",\"dropped\":{dropped}"));
         }
-        write(",\"lines\":");
-        Self { json, lines: 0 }
+        write(",\"said\":[");
+        Self { json, lines: 0, drv: None }
     }
 
-    /// Adds a line; gives its size, the sign between two lines included.
-    pub fn line(&mut self, drv: Option<&str>, text: &str) -> usize {
-        let before = self.json.len();
-        self.next();
-        write_line(&mut self.json, drv, text);
-        self.json.len() - before
+    /// Adds a line if it takes no more than `most` bytes, with all that goes before it; gives how
+    /// many it took.
+    pub fn line(&mut self, drv: Option<&str>, text: &str, most: usize) -> Option<usize> {
+        self.add(drv, most, |json| write_text(json, text))
     }
 
-    /// Adds a line as [`write_line`] wrote it.
-    pub fn written(&mut self, line: &[u8]) {
-        self.next();
-        self.json.extend_from_slice(line);
-    }
-
-    /// Takes the last line back, of this size: as [`write_line`] writes it.
-    pub fn take_back(&mut self, size: usize) -> Vec<u8> {
-        let line = self.json.split_off(self.json.len().saturating_sub(size).saturating_add(1));
-        self.json.pop();
-        self.lines = self.lines.saturating_sub(1);
-        line
+    /// The same with a text as [`write_text`] wrote it.
+    pub fn written(&mut self, drv: Option<&str>, text: &[u8], most: usize) -> Option<usize> {
+        self.add(drv, most, |json| json.extend_from_slice(text))
     }
 
     /// Lines so far.
@@ -110,23 +96,56 @@ impl ChunkWriter {
 
     /// The chunk as it travels.
     pub fn finish(mut self, end: bool) -> Vec<u8> {
-        if self.lines == 0 {
-            self.json.push(b'[');
+        if self.lines > 0 {
+            self.json.extend_from_slice(b"]}");
         }
         let end: &[u8] = if end { b"],\"end\":true}" } else { b"],\"end\":false}" };
         self.json.extend_from_slice(end);
         self.json
     }
 
-    fn next(&mut self) {
-        self.json.push(if self.lines == 0 { b'[' } else { b',' });
+    fn add(
+        &mut self,
+        drv: Option<&str>,
+        most: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<usize> {
+        let before = self.json.len();
+        let goes_on = self.lines > 0 && self.drv.as_deref() == drv;
+        if goes_on {
+            self.json.push(b',');
+        } else {
+            self.begin(drv);
+        }
+        write(&mut self.json);
+        let size = self.json.len() - before;
+        if size > most {
+            self.json.truncate(before);
+            return None;
+        }
+        if !goes_on {
+            self.drv = drv.map(str::to_owned);
+        }
         self.lines += 1;
+        Some(size)
+    }
+
+    /// Writes what goes before the first line of the next to speak.
+    fn begin(&mut self, drv: Option<&str>) {
+        let json = &mut self.json;
+        json.extend_from_slice(if self.lines > 0 { b"]},{" } else { b"{" });
+        if let Some(drv) = drv {
+            json.extend_from_slice(b"\"drv\":");
+            write_text(json, drv);
+            json.push(b',');
+        }
+        json.extend_from_slice(b"\"lines\":[");
     }
 }
 
-/// Writes a [`LogLine`] as JSON.
-pub fn write_line(json: &mut Vec<u8>, drv: Option<&str>, text: &str) {
-    let written = serde_json::to_writer(json.by_ref(), &Line { drv, text });
+/// Writes a text as JSON.
+pub fn write_text(json: &mut Vec<u8>, text: &str) {
+    let written = serde_json::to_writer(json.by_ref(), text);
     written.expect("memory takes all bytes, and a string is always JSON");
 }
 
@@ -138,9 +157,4 @@ pub fn short_name(drv: &str) -> &str {
         (hash.len() == HASH_CHARS).then_some(name)
     });
     base.map_or(drv, |name| name.strip_suffix(".drv").unwrap_or(name))
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
-fn is_zero(n: &u64) -> bool {
-    *n == 0
 }

@@ -1,7 +1,7 @@
 //! The bytes of every record. A fixture here is what some broker out there holds: it must decode
 //! for ever, and a change that would write other bytes shows here first.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use proto::{
     Attempt, AttemptEnd, Built, ClosureDiff, Epoch, Failure, FailureKind, Finished, InfraKind,
@@ -282,9 +282,11 @@ fn presence() {
 
 #[test]
 fn log_chunk() {
-    let drv = Some("/nix/store/n991rrxzxjqkdzr5356dlvpyfhvsbazw-prometheus-3.9.0.drv".into());
+    let drv: Option<Arc<str>> =
+        Some("/nix/store/n991rrxzxjqkdzr5356dlvpyfhvsbazw-prometheus-3.9.0.drv".into());
     let lines = vec![
-        LogLine { drv, text: "Running phase: \u{1b}[1mbuildPhase".into() },
+        LogLine { drv: drv.clone(), text: "Running phase: \u{1b}[1mbuildPhase".into() },
+        LogLine { drv, text: "unpacking source archive".into() },
         LogLine { drv: None, text: "evaluating ns1".into() },
     ];
     let chunk = LogChunk { v: V1, seq: 7, dropped: 3, lines, end: true };
@@ -295,21 +297,30 @@ fn log_chunk() {
 fn a_chunk_written_line_by_line_is_the_same() {
     let line =
         |drv: Option<&str>, text: &str| LogLine { drv: drv.map(Into::into), text: text.into() };
-    let lines =
-        vec![line(Some("/nix/store/a\"b.drv"), "\u{1b}[1m \\ \"é\" \u{7f}\0"), line(None, "")];
-    for (dropped, lines, end) in
-        [(0, lines.clone(), false), (3, lines, true), (0, Vec::new(), true)]
-    {
+    let one = Some("/nix/store/a\"b.drv");
+    let lines = vec![
+        line(one, "\u{1b}[1m \\ \"é\" \u{7f}\0"),
+        line(one, ""),
+        line(None, "x"),
+        line(Some("/nix/store/c.drv"), "y"),
+        line(one, "z"),
+    ];
+    for (dropped, lines, end) in [
+        (0, lines.clone(), false),
+        (3, lines.clone(), true),
+        (0, lines[2..].to_vec(), true),
+        (0, Vec::new(), true),
+    ] {
         let mut writer = ChunkWriter::new(7, dropped, b"old".to_vec());
         for (number, line) in lines.iter().enumerate() {
-            assert_eq!(writer.lines(), number);
-            let before = writer.bytes();
-            let size = writer.line(line.drv.as_deref(), &line.text);
-            assert_eq!(writer.bytes(), before + size);
-            let taken = writer.take_back(size);
-            assert_eq!(taken, serde_json::to_vec(line).expect("JSON"));
+            let (drv, before) = (line.drv.as_deref(), writer.bytes());
+            let mut probe = ChunkWriter::new(0, 0, Vec::new());
+            let most = probe.line(drv, &line.text, usize::MAX).expect("room");
+            assert_eq!(writer.line(drv, &line.text, 0), None, "no room");
             assert_eq!((writer.lines(), writer.bytes()), (number, before));
-            writer.written(&taken);
+            let text = serde_json::to_vec(&line.text).expect("JSON");
+            let size = writer.written(drv, &text, most + "]},".len()).expect("room");
+            assert_eq!((writer.lines(), writer.bytes()), (number + 1, before + size));
         }
         let bytes = writer.bytes();
         let written = writer.finish(end);

@@ -5,10 +5,10 @@
 //! of the limit passes live, the last one waits in a ring until the end. It does not know the
 //! broker, nor who speaks.
 
-use std::{borrow::Cow, collections::VecDeque, time::Duration};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use proto::log::{ChunkWriter, write_line};
+use proto::log::{ChunkWriter, write_text};
 
 /// Largest chunk. A quarter of the broker's default message limit.
 pub const CHUNK_BYTES_MAX: usize = 256 << 10;
@@ -61,12 +61,23 @@ struct Tail {
     json: VecDeque<u8>,
     /// Bytes of each line.
     lines: VecDeque<u32>,
-    /// In all, with one more byte for each line.
+    /// Who said how many of them in a row.
+    said: VecDeque<Said>,
+    /// In all: see [`Tail::cost`].
     bytes: usize,
     bytes_max: usize,
     /// Where a line is written before there is room for it.
     new: Vec<u8>,
 }
+
+#[derive(Debug)]
+struct Said {
+    drv: Option<Arc<str>>,
+    lines: usize,
+}
+
+/// What naming a derivation once takes beside its path, in JSON.
+const NAMING_BYTES: usize = b"]},{\"drv\":\"\",\"lines\":[".len();
 
 impl LogPump {
     /// Keeps about `keep_max` bytes of log: half of them from its end, but no more than fit in
@@ -92,7 +103,7 @@ impl LogPump {
         let text = cut(text, LINE_BYTES_MAX);
         let chunk = match self.in_tail() {
             true => {
-                self.tail_dropped += self.tail.push(|json| write_line(json, drv, &text));
+                self.tail_dropped += self.tail.push(drv, &text);
                 None
             }
             false => self.push_to_head(now, drv, &text),
@@ -153,8 +164,8 @@ impl LogPump {
                 return chunk;
             }
         }
-        while let Some(line) = self.tail.pop() {
-            if let Some(chunk) = self.add(now, &line) {
+        while let Some((drv, line)) = self.tail.pop() {
+            if let Some(chunk) = self.add(now, drv.as_deref(), &line) {
                 return Some(chunk);
             }
         }
@@ -164,35 +175,38 @@ impl LogPump {
     }
 
     fn push_to_head(&mut self, now: Duration, drv: Option<&str>, text: &str) -> Option<Chunk> {
-        let open = self.opened(now);
-        let size = open.chunk.line(drv, text);
-        let full = open.chunk.bytes() + ChunkWriter::END_BYTES_MAX > CHUNK_BYTES_MAX;
-        let alone = open.chunk.lines() == 1;
-        if size <= self.head_left && (!full || alone) {
-            self.head_left -= size;
-            return None;
+        let mut chunk = None;
+        loop {
+            let left = self.head_left;
+            let open = self.opened(now);
+            let room = open.room();
+            if let Some(size) = open.chunk.line(drv, text, room.min(left)) {
+                self.head_left -= size;
+                return chunk;
+            }
+            // The next chunk has room for any line.
+            if room >= left {
+                break;
+            }
+            chunk = Some(self.flush(false));
         }
-        let line = self.opened(now).chunk.take_back(size);
-        if alone {
-            self.open = None;
-        }
-        if size <= self.head_left {
-            self.head_left -= size;
-            return self.add(now, &line);
-        }
+        self.open.take_if(|open| open.chunk.lines() == 0);
         // Once the head is full it stays so: a short line after a long one would be out of order.
         self.head_left = 0;
-        self.tail_dropped += self.tail.push(|json| json.extend_from_slice(&line));
-        None
+        self.tail_dropped += self.tail.push(drv, text);
+        chunk
     }
 
     /// Puts a written line into the open chunk, or into the next one.
-    fn add(&mut self, now: Duration, line: &[u8]) -> Option<Chunk> {
-        let bytes = 1 + line.len() + ChunkWriter::END_BYTES_MAX;
-        let full = |open: &Open| open.chunk.bytes() + bytes > CHUNK_BYTES_MAX;
-        let chunk = self.open.as_ref().is_some_and(full).then(|| self.flush(false));
-        self.opened(now).chunk.written(line);
-        chunk
+    fn add(&mut self, now: Duration, drv: Option<&str>, line: &[u8]) -> Option<Chunk> {
+        let open = self.opened(now);
+        let room = open.room();
+        if open.chunk.written(drv, line, room).is_some() {
+            return None;
+        }
+        let chunk = self.flush(false);
+        self.opened(now).chunk.written(drv, line, usize::MAX);
+        Some(chunk)
     }
 
     fn opened(&mut self, now: Duration) -> &mut Open {
@@ -223,47 +237,76 @@ impl LogPump {
     }
 }
 
+impl Open {
+    /// Bytes that one more line may take. A chunk takes any line as its first.
+    fn room(&self) -> usize {
+        let taken = self.chunk.bytes() + ChunkWriter::END_BYTES_MAX;
+        if self.chunk.lines() == 0 { usize::MAX } else { CHUNK_BYTES_MAX.saturating_sub(taken) }
+    }
+}
+
 impl Tail {
     fn new(bytes_max: usize) -> Self {
-        let (json, lines) = (VecDeque::new(), VecDeque::new());
-        Self { json, lines, bytes: 0, bytes_max, new: Vec::new() }
+        let (json, lines, said) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
+        Self { json, lines, said, bytes: 0, bytes_max, new: Vec::new() }
     }
 
     /// Adds a line; gives how many fell out at the other end.
-    fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> u64 {
+    fn push(&mut self, drv: Option<&str>, text: &str) -> u64 {
         self.new.clear();
-        write(&mut self.new);
-        self.bytes += self.new.len() + 1;
+        write_text(&mut self.new, text);
         let mut fell = 0;
-        while self.bytes > self.bytes_max && !self.lines.is_empty() {
-            self.drop_first();
+        while self.bytes + self.cost(drv) > self.bytes_max {
             fell += 1;
-        }
-        if self.bytes > self.bytes_max {
-            self.bytes = 0;
-            return fell + 1;
+            if self.lines.is_empty() {
+                return fell;
+            }
+            self.drop_first();
         }
         if self.json.capacity() == 0 {
             // Never more than that, which doubling would not know.
             self.json.reserve_exact(self.bytes_max);
+        }
+        self.bytes += self.cost(drv);
+        match self.said.back_mut().filter(|last| last.drv.as_deref() == drv) {
+            Some(last) => last.lines += 1,
+            None => self.said.push_back(Said { drv: drv.map(Arc::from), lines: 1 }),
         }
         self.lines.push_back(u32::try_from(self.new.len()).unwrap_or(u32::MAX));
         self.json.extend(&self.new);
         fell
     }
 
-    fn pop(&mut self) -> Option<Vec<u8>> {
+    /// Bytes of the new line: its own, one between it and the next, and who says it, if that is not
+    /// who spoke last.
+    fn cost(&self, drv: Option<&str>) -> usize {
+        let goes_on = self.said.back().is_some_and(|last| last.drv.as_deref() == drv);
+        self.new.len() + 1 + if goes_on { 0 } else { naming(drv) }
+    }
+
+    fn pop(&mut self) -> Option<(Option<Arc<str>>, Vec<u8>)> {
         let bytes = *self.lines.front()? as usize;
         let line = self.json.iter().take(bytes).copied().collect();
+        let drv = self.said.front().and_then(|first| first.drv.clone());
         self.drop_first();
-        Some(line)
+        Some((drv, line))
     }
 
     fn drop_first(&mut self) {
         let bytes = self.lines.pop_front().unwrap_or_default() as usize;
         self.json.drain(..bytes);
         self.bytes -= bytes + 1;
+        if let Some(first) = self.said.front_mut() {
+            first.lines -= 1;
+        }
+        if let Some(gone) = self.said.pop_front_if(|first| first.lines == 0) {
+            self.bytes -= naming(gone.drv.as_deref());
+        }
     }
+}
+
+fn naming(drv: Option<&str>) -> usize {
+    NAMING_BYTES + drv.map_or(0, str::len)
 }
 
 fn cut(text: &str, bytes_max: usize) -> Cow<'_, str> {
