@@ -250,6 +250,7 @@ mod tests {
         let worker = "w1".parse().expect("a worker");
         running.state = State::Running(Running {
             instance,
+            claim: 1,
             worker,
             lease_ms: 1,
             phase: Phase::Build,

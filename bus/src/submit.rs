@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use proto::{
-    Class, Incarnation, JobKey, JobMessage, Priority, Request, RunId, RunRecord, V1, Wish,
+    Before, Class, Incarnation, JobKey, JobMessage, Priority, Request, RunId, RunRecord, V1, Wish,
     request::{self, Answer, Ask},
     run::run_key,
     subject::{self, JobSubject},
@@ -124,10 +124,11 @@ impl Bus {
                         }
                     }
                 };
+            let before = Before::of(record.value.as_ref(), &request);
             let Request { class, incarnation, trace, .. } = request;
             let priority = ask.wish.priority;
             let subject = JobSubject { class, priority, job: job.clone(), incarnation };
-            let queued = self.publish_job(&subject, &message(&subject), trace).await?;
+            let queued = self.publish_job(&subject, &message(&subject, before), trace).await?;
             let asked = match (joined, queued) {
                 (false, Queued::Now) => Asked::Queued,
                 _ => Asked::Joined,
@@ -230,7 +231,8 @@ impl Bus {
         let Some(priority) = request.priority() else { return Ok(None) };
         let (class, incarnation) = (request.class.clone(), request.incarnation);
         let subject = JobSubject { class, priority, job: job.clone(), incarnation };
-        let queued = self.publish_job(&subject, &message(&subject), request.trace).await?;
+        let message = message(&subject, Before::Unknown);
+        let queued = self.publish_job(&subject, &message, request.trace).await?;
         Ok(Some((subject, queued)))
     }
 
@@ -257,9 +259,9 @@ fn race_pause(races: usize) -> Duration {
     RACE_PAUSE * spread * u32::try_from(races.min(16)).unwrap_or(16)
 }
 
-pub(crate) fn message(subject: &JobSubject) -> JobMessage {
+pub(crate) fn message(subject: &JobSubject, before: Before) -> JobMessage {
     let (job, incarnation) = (subject.job.clone(), subject.incarnation);
-    JobMessage { v: V1, job, incarnation, at: clock::now() }
+    JobMessage { v: V1, job, incarnation, at: clock::now(), before }
 }
 
 /// The ask of one run for one of its jobs.

@@ -3,7 +3,7 @@
 //! holds the lock of the data folder knows that the former life is over.
 
 use proto::{
-    WorkerName,
+    Before, WorkerName,
     subject::{self, JobSubject},
     topology,
 };
@@ -36,7 +36,8 @@ impl Bus {
             let delete = format!("STREAM.MSG.DELETE.{}", topology::JOBS);
             let request = json!({ "seq": old.sequence, "no_erase": true });
             let _deleted: Option<Deleted> = self.api("take up", &delete, &request).await?;
-            self.publish_job(&job, &message(&job), trace_in(&old.headers)).await?;
+            let message = message(&job, Before::Unknown);
+            self.publish_job(&job, &message, trace_in(&old.headers)).await?;
             taken_up.push(job);
         }
         Ok(taken_up)

@@ -154,6 +154,7 @@ mod tests {
     fn running() -> State {
         State::Running(Running {
             instance: Instance(Uuid::nil()),
+            claim: 1,
             worker: "w1".parse().expect("a worker"),
             lease_ms: 1,
             phase: Phase::Build,

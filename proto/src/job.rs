@@ -2,10 +2,12 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::{
+    record::Record,
+    request::Request,
     revision::Revision,
     time::Timestamp,
     token::{Host, Repo, TokenError},
@@ -121,6 +123,56 @@ pub struct JobMessage {
     pub incarnation: Incarnation,
     /// When it was published, by the publisher's clock: the start of the queue time.
     pub at: Timestamp,
+    /// What was known of the job then. A hint, and it decides nothing: it only saves whoever takes
+    /// the job a question, and costs one if it is wrong.
+    #[serde(
+        default,
+        skip_serializing_if = "Before::is_unknown",
+        deserialize_with = "Before::lenient"
+    )]
+    pub before: Before,
+}
+
+/// What a job's record said when its message was published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Before {
+    /// Nothing that would help, or nobody has looked.
+    #[default]
+    Unknown,
+    /// There was no record.
+    Nothing,
+    /// It was built, and can be reused.
+    Built,
+}
+
+impl Before {
+    /// What there is to say to whoever takes the job.
+    pub fn of(record: Option<&Record>, request: &Request) -> Self {
+        match record {
+            None => Self::Nothing,
+            Some(record) if record.reusable(request).is_some() => Self::Built,
+            Some(_) => Self::Unknown,
+        }
+    }
+
+    fn is_unknown(&self) -> bool {
+        *self == Self::Unknown
+    }
+
+    /// Whatever it does not know is unknown: a hint must never cost the message that it is in.
+    fn lenient<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Anything {
+            Known(Before),
+            Other(serde::de::IgnoredAny),
+        }
+        Ok(match Anything::deserialize(from)? {
+            Anything::Known(before) => before,
+            Anything::Other(_) => Self::Unknown,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -145,6 +197,22 @@ mod tests {
         assert_eq!(at("018bcfe5-6800-7000-8000-000000000001"), Some(Timestamp(1_700_000_000_000)));
         assert_eq!(at("00000000-0000-0000-0000-000000000000"), None);
         assert_eq!(at("c0ffee00-0000-4000-8000-000000000000"), None);
+    }
+
+    #[test]
+    fn a_hint_of_another_making_is_no_hint() {
+        let before = |hint: &str| {
+            let message = format!(
+                r#"{{"v":1,"job":"{KEY}","incarnation":"018bcfe5-6800-7000-8000-000000000001",
+                     "at":1{hint}}}"#
+            );
+            serde_json::from_str::<JobMessage>(&message).expect("a message").before
+        };
+        assert_eq!(before(r#","before":"nothing""#), Before::Nothing);
+        assert_eq!(before(r#","before":"built""#), Before::Built);
+        for other in ["", r#","before":"sold""#, r#","before":{"a":[1]}"#, r#","before":null"#] {
+            assert_eq!(before(other), Before::Unknown, "{other}");
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub mod version;
 pub mod worker;
 
 pub use exit_code::ExitCode;
-pub use job::{GateId, Incarnation, Instance, JobKey, JobMessage, RunId};
+pub use job::{Before, GateId, Incarnation, Instance, JobKey, JobMessage, RunId};
 pub use last_good::LastGood;
 pub use outcome::{Built, ClosureDiff, Failure, FailureKind, InfraKind, Outcome, Standing};
 pub use overrides::{Override, Overrides};

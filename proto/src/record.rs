@@ -7,9 +7,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    is_zero,
     job::{Incarnation, Instance},
-    outcome::{InfraKind, Outcome},
+    outcome::{Built, InfraKind, Outcome},
     overrides::Overrides,
+    request::Request,
     signature::Signature,
     time::Timestamp,
     token::WorkerName,
@@ -65,6 +67,9 @@ pub enum State {
 pub struct Running {
     /// The life of the worker process that holds it.
     pub instance: Instance,
+    /// Which claim of that life it is: no two have the same number. 0: nobody counts them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub claim: u64,
     /// That worker's name.
     pub worker: WorkerName,
     /// The lease holds until the server's timestamp of this record plus this many milliseconds.
@@ -209,6 +214,8 @@ pub struct Claimer {
     pub worker: WorkerName,
     /// Its life.
     pub instance: Instance,
+    /// Which claim of that life this is.
+    pub claim: u64,
     /// Its clock.
     pub at: Timestamp,
     /// The lease it asks for, in milliseconds.
@@ -233,6 +240,7 @@ impl Record {
         }
         let state = State::Running(Running {
             instance: by.instance,
+            claim: by.claim,
             worker: by.worker.clone(),
             lease_ms: by.lease_ms,
             phase: Phase::Claimed,
@@ -293,6 +301,17 @@ impl Record {
             State::Finished(finished) => Some(&finished.overrides),
             State::Running(_) | State::Waiting(_) => None,
         }
+    }
+
+    /// What was built and need not be built again for this request. Not with other overrides, whose
+    /// digest may be the same.
+    pub fn reusable(&self, request: &Request) -> Option<&Built> {
+        let State::Finished(Finished { outcome: Outcome::Built(built), overrides, .. }) =
+            &self.state
+        else {
+            return None;
+        };
+        (!request.force && *overrides == request.overrides).then_some(built)
     }
 
     /// Who holds it, if somebody does.

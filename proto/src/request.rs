@@ -237,6 +237,7 @@ mod tests {
         let by = Claimer {
             worker: "w".parse().expect("a name"),
             instance: crate::job::Instance(Uuid::nil()),
+            claim: 1,
             at: Timestamp(1),
             lease_ms: 1,
         };

@@ -4,9 +4,9 @@
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use proto::{
-    Attempt, AttemptEnd, Built, ClosureDiff, Epoch, Failure, FailureKind, Finished, InfraKind,
-    JobMessage, LastGood, Outcome, Override, Overrides, Phase, Presence, Priority, Record, Request,
-    RunRecord, Running, Signature, State, Timestamp, V1, Waiting, Wish,
+    Attempt, AttemptEnd, Before, Built, ClosureDiff, Epoch, Failure, FailureKind, Finished,
+    InfraKind, JobMessage, LastGood, Outcome, Override, Overrides, Phase, Presence, Priority,
+    Record, Request, RunRecord, Running, Signature, State, Timestamp, V1, Waiting, Wish,
     event::{DeadLetter, JobEvent, What},
     gate::{
         Candidate, End, GateRun, Holder, HostResult, HostStanding, Landed, LandedHost, Lease, Made,
@@ -86,8 +86,11 @@ fn record_with_overrides() {
 #[test]
 fn job_message() {
     let at = Timestamp(1_700_000_000_000);
-    let message = JobMessage { v: V1, job: parse(JOB), incarnation: parse(FIRST), at };
+    let (job, incarnation) = (parse(JOB), parse(FIRST));
+    let message = JobMessage { v: V1, job, incarnation, at, before: Before::Unknown };
     check(&message, include_str!("wire/job_message.json"));
+    let first = JobMessage { before: Before::Nothing, ..message };
+    check(&first, include_str!("wire/job_message_first.json"));
 }
 
 #[test]
@@ -116,6 +119,7 @@ fn request() {
 fn record_running() {
     let state = State::Running(Running {
         instance: parse(SECOND),
+        claim: 17,
         worker: parse("nix-cache01"),
         lease_ms: 60_000,
         phase: Phase::Build,

@@ -7,7 +7,7 @@ use bus::{Bus, Endpoint, clock};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use proto::{
-    Class, Incarnation, JobKey, JobMessage, Priority, Request, RunId, Timestamp, V1, Wish,
+    Before, Class, Incarnation, JobKey, JobMessage, Priority, Request, RunId, Timestamp, V1, Wish,
     subject::{self, JobSubject},
     topology::{self, Bucket, Choices},
 };
@@ -190,7 +190,9 @@ fn request(job: &JobSubject) -> Request {
 
 fn message(job: &JobSubject) -> JobMessage {
     let at: Timestamp = clock::now();
-    JobMessage { v: V1, job: job.job.clone(), incarnation: job.incarnation, at }
+    // As a submit knows it: it has looked.
+    let before = Before::Nothing;
+    JobMessage { v: V1, job: job.job.clone(), incarnation: job.incarnation, at, before }
 }
 
 pub(crate) fn json(value: &impl Serialize) -> Bytes {

@@ -41,6 +41,7 @@ impl Payloads {
         let by = record::Claimer {
             worker: "bench".parse().expect("a name"),
             instance: Instance(Uuid::now_v7()),
+            claim: 1,
             at: bus::clock::now(),
             lease_ms: 60_000,
         };

@@ -11,7 +11,7 @@ use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Durati
 use bus::{Bus, Delivery, Error, Pulled};
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use proto::{
-    Failure, InfraKind, Instance, JobKey, Record, Timestamp, V1, WorkerName,
+    Before, Failure, InfraKind, Instance, JobKey, Record, Timestamp, V1, WorkerName,
     event::{DeadLetter, WorkerChange, WorkerEvent},
     subject::JobSubject,
 };
@@ -20,7 +20,7 @@ use tokio::{sync::mpsc, sync::oneshot, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, Span, info, warn};
 
-use self::answers::{answer, poison, written};
+use self::answers::{answer, hint, written};
 use crate::{
     attempts::Attempts,
     build::{BuildEnd, Builder, Earlier, Ended, Notice, Task},
@@ -310,9 +310,15 @@ impl Hands {
         let id = DeliveryId(self.next_id);
         let published = delivery.published().unwrap_or(Timestamp(0));
         let waiting = delivery.waiting();
-        let poison = poison(&subject, delivery.payload());
+        let hint = hint(&subject, delivery.payload());
+        // Who had it before may have written a record.
+        let before = match hint {
+            Ok(before) if delivery.deliveries() <= 1 => before,
+            _ => Before::Unknown,
+        };
+        let poison = hint.err();
         self.deliveries.insert(id, delivery);
-        Some(Delivered { id, subject, published, waiting, poison })
+        Some(Delivered { id, subject, published, waiting, before, poison })
     }
 
     /// No job can ever be made of it, which is a reason to ack that never becomes untrue.

@@ -156,7 +156,11 @@ async fn asked(
             context.console.say(&format!("run {id} ({rev}) is superseded"));
         }
     }
-    let hosts = said_of_known(&bus, &run, known, context).await?;
+    // Who waits reads how they stand anyway.
+    let hosts = match args.wait && known.is_empty() {
+        true => Vec::new(),
+        false => said_of_known(&bus, &run, known, context).await?,
+    };
     Ok((bus, run, hosts))
 }
 

@@ -60,6 +60,7 @@ pub(crate) fn record(incarnation: u128, state: State) -> Record {
 pub(crate) fn running() -> State {
     State::Running(Running {
         instance: Instance(Uuid::nil()),
+        claim: 1,
         worker: worker(),
         lease_ms: 60_000,
         phase: Phase::Evaluate,

@@ -8,9 +8,9 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use proto::{
-    Attempt, Built, ClosureDiff, Failure, FailureKind, Finished, Host, Incarnation, Instance,
-    JobKey, JobMessage, Outcome, Overrides, Priority, Record, Request, RunId, RunRecord, State, V1,
-    Wish, record::Epoch, subject::JobSubject,
+    Attempt, Before, Built, ClosureDiff, Failure, FailureKind, Finished, Host, Incarnation,
+    Instance, JobKey, JobMessage, Outcome, Overrides, Priority, Record, Request, RunId, RunRecord,
+    State, V1, Wish, record::Epoch, subject::JobSubject,
 };
 use tests::{Pool, pool::REPO};
 use uuid::Uuid;
@@ -134,7 +134,8 @@ fn fill(pool: &Pool, run: &RunRecord) {
                     return put(format!("$KV.nbp-results.{job}"), known).await;
                 }
                 let at = bus::clock::now();
-                let message = JobMessage { v: V1, job: job.clone(), incarnation, at };
+                let before = Before::Nothing;
+                let message = JobMessage { v: V1, job: job.clone(), incarnation, at, before };
                 let class = "x86_64-linux".parse().expect("a class");
                 let subject = JobSubject { class, priority: run.priority, job, incarnation };
                 put(subject.subject(), json(serde_json::to_vec(&message))).await;

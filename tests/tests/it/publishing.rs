@@ -29,7 +29,8 @@ fn job(number: u128) -> (JobSubject, JobMessage) {
         format!("nbp.build.x86_64-linux.high.homelab.{}.h{number}.{incarnation}", "0".repeat(40));
     let subject = JobSubject::parse(&text).expect("a job subject");
     let (job, incarnation) = (subject.job.clone(), subject.incarnation);
-    (subject, JobMessage { v: V1, job, incarnation, at: proto::Timestamp(1) })
+    let (at, before) = (proto::Timestamp(1), proto::Before::Unknown);
+    (subject, JobMessage { v: V1, job, incarnation, at, before })
 }
 
 /// An event with a payload of about this many bytes.

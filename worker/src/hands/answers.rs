@@ -1,19 +1,17 @@
 //! What the broker hands over and answers, as the machine understands it.
 
 use bus::{Entry, Error};
-use proto::{JobKey, JobMessage, subject::JobSubject};
+use proto::{Before, JobKey, JobMessage, subject::JobSubject};
 use tracing::warn;
 
 use crate::machine::io::{Answer, Written};
 
-/// Why a payload is not that of its subject, if it is not.
-pub(super) fn poison(subject: &JobSubject, payload: &[u8]) -> Option<String> {
-    let message: JobMessage = match serde_json::from_slice(payload) {
-        Ok(message) => message,
-        Err(error) => return Some(error.to_string()),
-    };
+/// What a payload says was known of its job, or why it is not that of its subject.
+pub(super) fn hint(subject: &JobSubject, payload: &[u8]) -> Result<Before, String> {
+    let message: JobMessage = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
     let same = message.job == subject.job && message.incarnation == subject.incarnation;
-    (!same).then(|| "the payload names another job than the subject".to_owned())
+    same.then_some(message.before)
+        .ok_or_else(|| "the payload names another job than the subject".to_owned())
 }
 
 pub(super) fn answer<T>(job: &JobKey, read: Result<Entry<T>, Error>) -> Answer<T> {
@@ -58,12 +56,14 @@ mod tests {
             0190f0d4-0000-7000-8000-000000000001";
         let subject = JobSubject::parse(text).expect("a job subject");
         let (job, incarnation) = (subject.job.clone(), subject.incarnation);
-        let mut message = JobMessage { v: V1, job, incarnation, at: Timestamp(1) };
+        let (at, before) = (Timestamp(1), Before::Nothing);
+        let mut message = JobMessage { v: V1, job, incarnation, at, before };
         let payload = |message: &JobMessage| serde_json::to_vec(message).expect("JSON");
-        assert_eq!(poison(&subject, &payload(&message)), None);
+        let refused = |payload: &[u8]| hint(&subject, payload).expect_err("refused");
+        assert_eq!(hint(&subject, &payload(&message)), Ok(Before::Nothing));
         message.job.host = "other".parse().expect("a name");
-        assert!(poison(&subject, &payload(&message)).expect("refused").contains("another job"));
-        assert!(poison(&subject, b"\xff\xfe{").is_some());
-        assert!(poison(&subject, br#"{"v":2}"#).expect("refused").contains("unknown version 2"));
+        assert!(refused(&payload(&message)).contains("another job"));
+        refused(b"\xff\xfe{");
+        assert!(refused(br#"{"v":2}"#).contains("unknown version 2"));
     }
 }

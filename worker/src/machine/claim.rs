@@ -156,10 +156,8 @@ pub fn vouched(plan: Plan, job: &JobKey, record: Option<&Record>, own: Option<&P
 
 /// What was built once need not be built again: its path is checked and rooted.
 fn plan(record: Option<&Record>, request: &Request) -> Plan {
-    // Another's overrides may have the same digest.
-    let same = record.filter(|it| it.overrides() == Some(&request.overrides));
-    match same.and_then(Record::outcome) {
-        Some(Outcome::Built(built)) if !request.force => Plan::Reuse(built.clone()),
-        _ => Plan::Full { force: request.force },
+    match record.and_then(|it| it.reusable(request)) {
+        Some(built) => Plan::Reuse(built.clone()),
+        None => Plan::Full { force: request.force },
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bus::Entry;
 use proto::{
-    Class, JobKey, Outcome, Overrides, Record, Request, Timestamp, event::What, subject::JobSubject,
+    Before, Class, JobKey, Outcome, Overrides, Record, Request, Timestamp, event::What,
+    subject::JobSubject,
 };
 
 use crate::build::{Ended, Notice, Plan};
@@ -37,6 +38,8 @@ pub struct Delivered {
     pub published: Timestamp,
     /// So many jobs of its class and priority waited behind it, as the server counts. A hint.
     pub waiting: u64,
+    /// What was known of the job when it was published. A hint.
+    pub before: Before,
     /// Why the payload is none of ours, if so. Such a job ends as a dead letter.
     pub poison: Option<String>,
 }

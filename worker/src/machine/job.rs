@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bus::Entry;
 use proto::{
-    Epoch, Finished, Outcome, Overrides, Record, Repo, Request, event::What, record,
+    Before, Epoch, Finished, Outcome, Overrides, Record, Repo, Request, event::What, record,
     subject::JobSubject,
 };
 
@@ -27,8 +27,11 @@ pub(super) struct Job {
     pub(super) subject: JobSubject,
     delivered: Delivered,
     pub(super) stage: Stage,
-    /// It is to reuse what was built, so it takes no slot.
+    /// It is to reuse what was built, so it takes no slot. Until its record is read, by the word of
+    /// who published it.
     pub(super) reuses: bool,
+    /// That there is no record is the word of who published it. A write over nothing tests it.
+    guessed: bool,
 }
 
 /// Where a delivery stands. Each variant says what moves it on.
@@ -37,7 +40,8 @@ pub(super) enum Stage {
     /// The read of the record.
     ReadingRecord,
     /// The read of the request, which comes second: a request read first could be older than the
-    /// record, and a finished job would be built again.
+    /// record, and a finished job would be built again. Where there was no record the first write
+    /// finds out whether there is one by then, so that no read goes before.
     ReadingRequest(Entry<Record>),
     /// The answer to the claim.
     Claiming(Claim),
@@ -88,6 +92,8 @@ pub(super) struct Context<'a> {
     pub(super) draining: bool,
     /// Another delivery of the same job has a claim here, won or under way.
     pub(super) rival: bool,
+    /// There is no slot for it, should it need one after all.
+    pub(super) crowded: bool,
     pub(super) chance: &'a mut fastrand::Rng,
     pub(super) refused: &'a mut Refused,
     pub(super) out: &'a mut Vec<Effect>,
@@ -96,8 +102,26 @@ pub(super) struct Context<'a> {
 impl Job {
     pub(super) fn new(delivered: Delivered, ctx: &mut Context<'_>) -> Self {
         let (id, subject) = (delivered.id, delivered.subject.clone());
-        ctx.out.push(Effect::ReadRecord(id, subject.job.clone()));
-        Self { id, subject, delivered, stage: Stage::ReadingRecord, reuses: false }
+        let reuses = delivered.before == Before::Built;
+        let guessed = delivered.before == Before::Nothing;
+        let mut job = Self { id, subject, delivered, stage: Stage::Settled, reuses, guessed };
+        if guessed {
+            job.read_request(Entry::none(), ctx);
+        } else {
+            job.read_record(ctx);
+        }
+        job
+    }
+
+    fn read_record(&mut self, ctx: &mut Context<'_>) {
+        ctx.out.push(Effect::ReadRecord(self.id, self.subject.job.clone()));
+        self.guessed = false;
+        self.stage = Stage::ReadingRecord;
+    }
+
+    fn read_request(&mut self, record: Entry<Record>, ctx: &mut Context<'_>) {
+        ctx.out.push(Effect::ReadRequest(self.id, self.subject.job.clone()));
+        self.stage = Stage::ReadingRequest(record);
     }
 
     pub(super) fn settled(&self) -> bool {
@@ -135,10 +159,7 @@ impl Job {
 
     pub(super) fn record_read(&mut self, answer: Answer<Record>, ctx: &mut Context<'_>) {
         match (std::mem::replace(&mut self.stage, Stage::Settled), answer) {
-            (Stage::ReadingRecord, Answer::Is(entry)) => {
-                ctx.out.push(Effect::ReadRequest(self.id, self.subject.job.clone()));
-                self.stage = Stage::ReadingRequest(entry);
-            }
+            (Stage::ReadingRecord, Answer::Is(entry)) => self.read_request(entry, ctx),
             (Stage::ReadingRecord, Answer::None) => self.nak(AGAIN, ctx),
             (Stage::ReadingRecord, Answer::Unreadable(_)) => self.nak(UNREADABLE, ctx),
             (Stage::Unsure { claim, .. }, answer) => self.resolved(claim, answer, ctx),
@@ -171,14 +192,14 @@ impl Job {
                     let next = Some(ctx.now.mono + AGAIN);
                     self.stage = Stage::Unsure { claim, next };
                 }
-                Written::Conflict => self.nak(RACE_LOST, ctx),
+                Written::Conflict => self.conflict(ctx),
                 Written::Refused => self.nak(REFUSED, ctx),
             },
             Stage::Closing { record } => match written {
                 Written::Done(_) => self.closed(&record, ctx),
                 // Another worker's finish, or perhaps mine: the next delivery finds out.
                 Written::NoAnswer => self.nak(AGAIN, ctx),
-                Written::Conflict => self.nak(RACE_LOST, ctx),
+                Written::Conflict => self.conflict(ctx),
                 Written::Refused => self.nak(REFUSED, ctx),
             },
             Stage::Held(mut held) => {
@@ -287,6 +308,15 @@ impl Job {
         self.stage = Stage::Settled;
     }
 
+    /// Another wrote the record first, or it was there from the beginning.
+    fn conflict(&mut self, ctx: &mut Context<'_>) {
+        if self.guessed {
+            self.read_record(ctx);
+        } else {
+            self.nak(RACE_LOST, ctx);
+        }
+    }
+
     fn decide(&mut self, record: &Entry<Record>, request: &Entry<Request>, ctx: &mut Context<'_>) {
         let settings = ctx.settings;
         let claimer = Claimer {
@@ -304,6 +334,10 @@ impl Job {
             (!names).then_some("its revision is not that of the request's input overrides")
         });
         match claim::decide(record, request, incarnation, poison, &claimer) {
+            // No write tests these.
+            Decision::Stale | Decision::Finished | Decision::Later(_) if self.guessed => {
+                self.read_record(ctx);
+            }
             // Whoever wrote its end may have died before the dead letter was stored.
             Decision::Stale | Decision::Finished => {
                 let ended = record.value.as_ref().filter(|it| it.incarnation == incarnation);
@@ -331,17 +365,23 @@ impl Job {
                 if ctx.rival {
                     return self.nak(RACE_LOST, ctx);
                 }
+                let before = record.value.as_ref();
+                let plan = claim::vouched(plan, &self.subject.job, before, settings.key.as_ref());
+                let reuses = matches!(plan, Plan::Reuse(_));
+                if ctx.crowded && !reuses {
+                    return self.nak(Duration::ZERO, ctx);
+                }
+                self.reuses = reuses;
                 let by = record::Claimer {
                     worker: settings.worker.clone(),
                     instance: settings.instance,
+                    // A delivery claims once.
+                    claim: self.id.0,
                     at: ctx.now.local,
                     lease_ms: proto::time::millis(settings.lease),
                 };
-                let claimed = Record::claimed(record.value.as_ref(), incarnation, &by);
+                let claimed = Record::claimed(before, incarnation, &by);
                 self.write(&claimed, record.revision, ctx);
-                let (job, before) = (&self.subject.job, record.value.as_ref());
-                let plan = claim::vouched(plan, job, before, settings.key.as_ref());
-                self.reuses = matches!(plan, Plan::Reuse(_));
                 let (record, sent) = (Box::new(claimed), ctx.now.mono);
                 self.stage = Stage::Claiming(Claim { record, plan, overrides, sent });
             }
@@ -364,11 +404,14 @@ impl Job {
         self.nak(ELSEWHERE, ctx);
     }
 
-    /// A claim whose answer was lost: it stands if the record is mine.
+    /// A claim whose answer was lost: it stands if the record is mine, and of this claim. One that
+    /// was tried over nothing may have the epoch of an older claim of this worker's life.
     fn resolved(&mut self, claim: Claim, answer: Answer<Record>, ctx: &mut Context<'_>) {
         match answer {
             Answer::Is(Entry { value: Some(found), revision, .. })
-                if found.held_by(ctx.settings.instance, claim.record.epoch) =>
+                if found.held_by(ctx.settings.instance, claim.record.epoch)
+                    && found.running().map(|it| it.claim)
+                        == claim.record.running().map(|it| it.claim) =>
             {
                 self.hold(claim, revision, ctx);
             }

@@ -233,10 +233,11 @@ impl Machine {
         act: impl FnOnce(&mut Job, &mut Context<'_>),
     ) {
         let (draining, rival) = (self.draining(), self.has_rival(id));
+        let crowded = self.crowds(id);
         // An answer for a delivery that is settled by now is of no use to anybody.
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let (settings, chance, refused) = (&self.settings, &mut self.chance, &mut self.refused);
-        act(job, &mut Context { settings, now, draining, rival, chance, refused, out });
+        act(job, &mut Context { settings, now, draining, rival, crowded, chance, refused, out });
         if job.settled() {
             self.jobs.remove(&id);
         }
@@ -251,6 +252,12 @@ impl Machine {
             other.subject.job.host == job.subject.job.host && other.subject.job == job.subject.job
         };
         self.jobs.values().any(|other| other.id != id && other.claims() && same(other))
+    }
+
+    /// It was taken without a slot, on a hint, and there is none left.
+    fn crowds(&self, id: DeliveryId) -> bool {
+        let hinted = self.jobs.get(&id).is_some_and(|job| job.decides() && job.reuses);
+        hinted && self.free() == 0
     }
 
     fn pulled(&mut self, now: Now, deliveries: Vec<Delivered>, out: &mut Vec<Effect>) {
@@ -268,8 +275,9 @@ impl Machine {
             }
             let (id, draining) = (delivered.id, self.draining());
             let settings = &self.settings;
-            let (rival, chance, refused) = (false, &mut self.chance, &mut self.refused);
-            let mut ctx = Context { settings, now, draining, rival, chance, refused, out };
+            let (rival, crowded) = (false, false);
+            let (chance, refused) = (&mut self.chance, &mut self.refused);
+            let mut ctx = Context { settings, now, draining, rival, crowded, chance, refused, out };
             self.jobs.insert(id, Job::new(delivered, &mut ctx));
         }
     }

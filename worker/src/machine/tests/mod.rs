@@ -3,6 +3,7 @@
 mod any_order;
 mod claiming;
 mod simulation;
+mod slots;
 mod stories;
 mod table;
 
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use bus::Entry;
 use proto::{
-    Built, Class, Epoch, Incarnation, Instance, JobKey, Outcome, Overrides, Priority, Record,
-    Request, RunId, Timestamp, V1, Wish, record,
+    Before, Built, Class, Epoch, Incarnation, Instance, JobKey, Outcome, Overrides, Priority,
+    Record, Request, RunId, Timestamp, V1, Wish, record,
     record::{Finished, Running, State},
     subject::JobSubject,
 };
@@ -70,6 +71,7 @@ pub(super) fn delivered(id: u64, host: &str) -> Delivered {
         subject: subject(host, incarnation(1)),
         published: Timestamp(START),
         waiting: 0,
+        before: Before::Unknown,
         poison: None,
     }
 }
@@ -108,6 +110,7 @@ pub(super) fn claimed(previous: Option<&Record>, of: Incarnation, n: u128) -> Re
     let by = record::Claimer {
         worker: format!("w{n}").parse().expect("a name"),
         instance: instance(n),
+        claim: 1,
         at: Timestamp(START),
         lease_ms: 60_000,
     };

@@ -1,6 +1,6 @@
 //! The machine's effects, carried out in this world, and what comes of them as its events.
 
-use proto::{Priority, Record, subject::JobSubject};
+use proto::{Before, Priority, Record, subject::JobSubject};
 
 use super::{
     broker::Message,
@@ -159,7 +159,10 @@ impl World {
             Purpose::Write(_, id) => {
                 let written = match reply {
                     Some(Reply::Written(revision)) => Written::Done(revision),
-                    Some(Reply::Conflict) => Written::Conflict,
+                    Some(Reply::Conflict) => {
+                        self.refused_claim(number, id);
+                        Written::Conflict
+                    }
                     Some(Reply::Refused) => Written::Refused,
                     _ if self.mutant == Some(Mutant::TrustSilence) => Written::Done(0),
                     _ => Written::NoAnswer,
@@ -177,6 +180,14 @@ impl World {
             Purpose::Pull(_) | Purpose::Errand(_) => self.pulled(number, reply),
         };
         self.step(number, event);
+    }
+
+    /// A claim that did not land is none: the delivery may try another.
+    fn refused_claim(&mut self, number: usize, id: DeliveryId) {
+        let hand = self.workers[number].hand(id).filter(|hand| hand.build == Build::None);
+        if let Some(hand) = hand {
+            hand.claim = None;
+        }
     }
 
     fn pulled(&mut self, number: usize, reply: Option<Reply>) -> Event {
@@ -211,6 +222,12 @@ impl World {
             incarnation,
         };
         let poison = message.poison.then(|| "garbage".to_owned());
-        Delivered { id, subject, published: message.published, waiting: 0, poison }
+        // A hint is never more than that, so it lies here as often as not.
+        let before = match self.rng.u8(0..4) {
+            0 => Before::Built,
+            1 => Before::Unknown,
+            _ => Before::Nothing,
+        };
+        Delivered { id, subject, published: message.published, waiting: 0, before, poison }
     }
 }

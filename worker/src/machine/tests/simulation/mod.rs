@@ -102,7 +102,13 @@ fn check(mutant: Mutant, stands_against: &[Rule]) {
 #[test]
 fn epochs_are_needed() {
     // Deliveries of one instance do not compete, so that the one left to mistake is its own past.
-    check(Mutant::NoEpoch, &[Rule::BuiltUnclaimed, Rule::FencedWrite]);
+    let stands_against = [Rule::TwoAble, Rule::BuiltUnclaimed, Rule::FencedWrite];
+    check(Mutant::NoEpoch, &stands_against);
+}
+
+#[test]
+fn numbers_of_claims_are_needed() {
+    check(Mutant::NoNumber, &[Rule::TwoAble, Rule::BuiltUnclaimed]);
 }
 
 #[test]
@@ -150,6 +156,11 @@ fn reading_again_after_a_silence_is_needed() {
 #[test]
 fn giving_early_messages_back_is_needed() {
     check(Mutant::AckEarly, &[Rule::AckedUnfinished]);
+}
+
+#[test]
+fn testing_a_guess_is_needed() {
+    check(Mutant::BlindGuess, &[Rule::FinishedRunsAgain, Rule::LiveLeaseTaken, Rule::FencedWrite]);
 }
 
 #[test]

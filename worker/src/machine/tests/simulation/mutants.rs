@@ -12,8 +12,10 @@ use crate::machine::io::DeliveryId;
 /// A rule of DESIGN section 5 that does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mutant {
-    /// A holder does not compare epochs, only instances.
+    /// A holder does not compare epochs, nor the numbers of its claims, only instances.
     NoEpoch,
+    /// A claimer does not compare the numbers of its claims, only instances and epochs.
+    NoNumber,
     /// A claimer does not look at leases.
     NoLease,
     /// … not at those of its own instance.
@@ -32,13 +34,16 @@ pub(super) enum Mutant {
     TrustSilence,
     /// A message that comes too early is acked: another one, or its owner, will see to the job.
     AckEarly,
+    /// A claim over nothing is written over whatever is there.
+    BlindGuess,
     /// An asker that tries again opens the incarnation of its first try.
     OneName,
 }
 
 impl Mutant {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::NoEpoch,
+        Self::NoNumber,
         Self::NoLease,
         Self::NoOwnLease,
         Self::NoIncarnation,
@@ -48,6 +53,7 @@ impl Mutant {
         Self::NoSweep,
         Self::TrustSilence,
         Self::AckEarly,
+        Self::BlindGuess,
         Self::OneName,
     ];
 }
@@ -67,7 +73,11 @@ impl World {
         let Some(record) = &mut entry.value else { return entry };
         let own = record.running().is_some_and(|it| it.instance == instance);
         match (mutant, claim) {
-            (Mutant::NoEpoch, Some(mine)) if own => record.epoch = mine,
+            (Mutant::NoEpoch, Some(mine)) if own => {
+                record.epoch = mine;
+                number_as(record, id);
+            }
+            (Mutant::NoNumber, Some(_)) if own => number_as(record, id),
             (Mutant::NoLease, None) => lapse(record),
             (Mutant::NoOwnLease, None) if own => lapse(record),
             (Mutant::WantedFirst, None) => {
@@ -115,6 +125,13 @@ impl World {
     }
 }
 
+/// The claim of this delivery, by its number.
+fn number_as(record: &mut Record, id: DeliveryId) {
+    if let State::Running(running) = &mut record.state {
+        running.claim = id.0;
+    }
+}
+
 /// A lease that nobody has to respect.
 fn lapse(record: &mut Record) {
     if let State::Running(running) = &mut record.state {
@@ -128,6 +145,7 @@ fn reopen(record: &mut Record) {
         let by = proto::record::Claimer {
             worker: "w1".parse().expect("a name"),
             instance: proto::Instance(uuid::Uuid::nil()),
+            claim: 0,
             at: proto::Timestamp(0),
             lease_ms: 0,
         };
