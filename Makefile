@@ -59,7 +59,8 @@ man: ## man pages and completions of all programs, in target/man and target/comp
 
 ROWS ?=
 bench: setup ## what the pool costs, beside the floor of this machine: make bench ROWS="drain submit"
-	cargo build --locked --release --workspace
+	@# Together, or one core waits while the other links.
+	cargo build --locked --release --workspace --bins --bench pool
 	$(with_tools) cargo bench --locked --workspace --bench pool -- $(ROWS)
 
 fmt: ## format the code

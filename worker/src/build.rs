@@ -31,7 +31,6 @@ use crate::{
         command::Nix,
         process::{Halt, Supervisor},
         roots::Roots,
-        validity::Validity,
     },
 };
 
@@ -201,8 +200,6 @@ pub struct BuildContext {
     pub reuse_slots: Semaphore,
     /// Builds at once of what was to be reused and is gone. They were begun without a slot.
     pub anew_slots: Semaphore,
-    /// Asks whether paths are valid.
-    pub validity: Validity,
     /// Held for writing by an attempt that ran out of memory and tries again with nothing beside it.
     pub alone: RwLock<()>,
 }
@@ -229,12 +226,12 @@ impl BuildContext {
             supervisor,
             nix: Nix::new(config, home),
             sources: config.repos.iter().map(source).collect(),
-            roots: Roots::new(config.roots_dir.clone(), config.keep_generations),
+            roots: Roots::new(config.roots_dir.clone(), config.keep_generations)
+                .of_store(config.store_dir()),
             push: config.cache.as_ref().map(|cache| Push::new(cache, config.retry)),
             eval_slots: Semaphore::new(config.eval_slots),
             reuse_slots: Semaphore::new(config.slots),
             anew_slots: Semaphore::new(config.slots),
-            validity: Validity::default(),
             alone: RwLock::new(()),
         })
     }

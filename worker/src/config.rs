@@ -235,6 +235,17 @@ impl Config {
         let keyed = |(key, reason)| ConfigError::Key { path: path.to_owned(), key, reason };
         Self::try_from(raw).map_err(keyed)
     }
+
+    /// Where the outputs of its store lie, if it is one of this machine.
+    pub fn store_dir(&self) -> Option<PathBuf> {
+        let store = self.store.as_deref();
+        let local = store.is_none_or(|store| {
+            matches!(store, "auto" | "daemon" | "local")
+                || store.starts_with("local?")
+                || store.starts_with('/')
+        });
+        local.then(|| store_dir(store))
+    }
 }
 
 type Wrong = (&'static str, String);

@@ -81,7 +81,7 @@ impl<'a> Attempt<'a> {
         let Some(Source { mirror, limits }) = ctx.sources.get(&job.repo) else {
             return refuse(format!("this worker's config has no [repos.{}]", job.repo));
         };
-        if let Some(built) = self.rooted(mirror).await? {
+        if let Some(built) = self.rooted(mirror).await {
             return Ok(built);
         }
         // It was begun without a slot; with those that build and these there are twice the slots.
@@ -113,24 +113,21 @@ impl<'a> Attempt<'a> {
     }
 
     /// The earlier result, if it is asked for and a look says that all is as it should be: its commit
-    /// is known to be allowed, it is the newest generation of its branch already, and Nix, asked
-    /// when that was seen, holds it to be valid. So no moment is without a root.
-    async fn rooted(&mut self, mirror: &Mirror) -> Result<Option<Built>, BuildEnd> {
+    /// is known to be allowed, and it is the newest generation of its branch already.
+    async fn rooted(&mut self, mirror: &Mirror) -> Option<Built> {
         let (ctx, job) = (self.ctx, self.task.job.clone());
-        let Plan::Reuse(built) = self.task.plan.clone() else { return Ok(None) };
+        let Plan::Reuse(built) = self.task.plan.clone() else { return None };
         if ctx.push.is_some() || job.revision.overrides().is_some() {
-            return Ok(None);
+            return None;
         }
-        let Some(out) = StorePath::parse(&built.out_path) else { return Ok(None) };
-        let Some(name) = mirror.known_branch(&job.revision) else { return Ok(None) };
+        let out = StorePath::parse(&built.out_path)?;
+        let name = mirror.known_branch(&job.revision)?;
         let branch = Branch { tracked: mirror.tracks(&name), name };
-        let Some(rooted) = ctx.roots.newest(&job, &branch, &out) else { return Ok(None) };
+        if !ctx.roots.is_newest(&job, &branch, &out) {
+            return None;
+        }
         self.enter(Phase::Root).await;
-        let guard = Guard::new(&self.stop, STORE_CALL_WALL);
-        let valid = ctx.validity.of(&out, &ctx.nix, &ctx.supervisor, &guard).await;
-        let valid = valid.map_err(|halt| halted(&halt, "query the store"))?;
-        // Newer ones may have taken its place meanwhile.
-        Ok((valid && rooted.holds()).then_some(Built { reused: true, ..built }))
+        Some(Built { reused: true, ..built })
     }
 
     /// The right to build what was to be reused. Without one it is left to whoever has a slot: many

@@ -19,7 +19,9 @@ use std::{
 };
 
 use bus::PublicKey;
-use proto::{Class, Instance, Phase, Priority, Repo, WorkerName, topology, worker::PresentJob};
+use proto::{
+    Before, Class, Instance, Phase, Priority, Repo, WorkerName, topology, worker::PresentJob,
+};
 
 use self::{
     io::{Delivered, DeliveryId, Effect, Event, Now},
@@ -84,8 +86,8 @@ const LOW_FIRST_EVERY: u64 = 8;
 /// and at least one job: while there are few jobs, workers that are idle share them out.
 const PULL_SHARE: usize = 4;
 
-/// Jobs beside those in slots of which only has to be seen that what was built is still there:
-/// enough that one process of Nix answers for many, few enough that other workers have theirs.
+/// Jobs beside those in slots of which only has to be seen that what was built is still there: a look
+/// takes a moment, and other workers are to have theirs.
 pub(crate) const REUSES_MAX: usize = 16;
 
 /// A failed pull is tried again after this long.
@@ -99,6 +101,9 @@ pub struct Machine {
     rounds: u64,
     /// So many jobs waited behind the newest that came.
     waiting: usize,
+    /// The newest that came were all built before, by the word of who published them: those behind
+    /// them, asked for by the same submit, are likely to be as well.
+    reusing: bool,
     paused: Option<String>,
     drain: Option<Drain>,
     exited: bool,
@@ -138,6 +143,7 @@ impl Machine {
             pull: Pull::Idle,
             rounds: 0,
             waiting: 0,
+            reusing: false,
             paused: None,
             drain: None,
             exited: false,
@@ -264,6 +270,8 @@ impl Machine {
         self.pull = Pull::Idle;
         let waiting = deliveries.last().map_or(0, |newest| newest.waiting);
         self.waiting = usize::try_from(waiting).unwrap_or(usize::MAX);
+        let mut hints = deliveries.iter().map(|delivered| delivered.before);
+        self.reusing = waiting > 0 && hints.all(|before| before == Before::Built);
         self.taken(now, deliveries, out);
     }
 
@@ -286,11 +294,15 @@ impl Machine {
     /// same store, or is past its build, lends its slot out; at most as many are lent as there are,
     /// so that builds are bounded by twice that.
     fn free(&self) -> usize {
-        let slots = self.settings.slots;
-        let reuses = self.jobs.values().filter(|job| job.reuses).count().min(REUSES_MAX);
+        let (slots, reuses) = (self.settings.slots, self.reuses());
         let idle = |job: &&Job| !job.reuses && job.held().is_some_and(|held| held.idle);
         let lent = self.jobs.values().filter(idle).count().min(slots);
         (slots + reuses + lent).saturating_sub(self.jobs.len())
+    }
+
+    /// Jobs that take no slot since they build nothing.
+    fn reuses(&self) -> usize {
+        self.jobs.values().filter(|job| job.reuses).count().min(REUSES_MAX)
     }
 
     fn drain(&mut self, now: Now) {
@@ -349,7 +361,10 @@ impl Machine {
     fn order(&mut self) -> (Vec<String>, usize) {
         self.rounds += 1;
         let mut priorities = Priority::ALL;
-        let free = self.free();
+        let mut free = self.free();
+        if self.reusing {
+            free += REUSES_MAX - self.reuses();
+        }
         let mut most = (free.max(self.waiting) / PULL_SHARE).min(free).max(1);
         if self.rounds.is_multiple_of(LOW_FIRST_EVERY) {
             priorities.reverse();

@@ -133,12 +133,6 @@ impl Nix {
         self.call("nix-instantiate", args).arg("--add-root").arg(root)
     }
 
-    /// Prints those of the paths that are not valid, one a line.
-    pub fn invalid<'a>(&'a self, paths: impl IntoIterator<Item = &'a StorePath>) -> Invocation {
-        let paths = paths.into_iter().map(StorePath::as_str);
-        self.store_call(["--check-validity", "--print-invalid"].into_iter().chain(paths))
-    }
-
     /// Exit code 0 when the path is valid.
     pub fn check_validity(&self, path: &StorePath) -> Invocation {
         self.store_call(["--check-validity", path.as_str()])

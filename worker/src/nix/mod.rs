@@ -1,7 +1,7 @@
 //! The Nix side of the worker: command lines, children, what they say and what that means.
 //!
 //! Pure: [`events`], [`watcher`], [`classify`], [`command`], `landing`. With IO: [`process`], [`evaluate`],
-//! [`realise`], [`roots`], [`validity`], `retention`. Nothing here knows the broker, leases, or why a build is stopped.
+//! [`realise`], [`roots`], `retention`. Nothing here knows the broker, leases, or why a build is stopped.
 
 pub mod classify;
 pub mod command;
@@ -17,5 +17,4 @@ pub(crate) mod retention;
 pub mod roots;
 mod sandbox;
 mod stderr;
-pub mod validity;
 pub mod watcher;

@@ -71,12 +71,6 @@ impl Supervisor {
         Self { program: program.into(), args: args.into_iter().map(Into::into).collect() }
     }
 
-    /// Its leading arguments.
-    #[cfg(test)]
-    pub(crate) fn words(&self) -> &[OsString] {
-        &self.args
-    }
-
     /// `program` under the supervisor, for a caller that sets up the rest itself: closing the
     /// child's stdin ends it.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {

@@ -43,19 +43,23 @@ pub struct Roots {
     /// The newest root of each branch's folder that Nix made for us in this life, and so has on its
     /// books: a link alone may be one that was copied here.
     made: std::sync::Mutex<HashMap<PathBuf, Rooted>>,
+    /// Where the outputs lie on this machine, if they do.
+    store_dir: Option<PathBuf>,
 }
 
 /// A root that Nix made for us.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rooted {
+struct Rooted {
     link: PathBuf,
     output: PathBuf,
 }
 
 impl Rooted {
-    /// It holds its output still.
-    pub fn holds(&self) -> bool {
+    /// Its link is as Nix made it, and its output is there.
+    fn holds(&self, store_dir: &Path) -> bool {
+        let output = self.output.file_name().map(|name| store_dir.join(name));
         fs::read_link(&self.link).is_ok_and(|target| target == self.output)
+            && output.is_some_and(|output| output.symlink_metadata().is_ok())
     }
 }
 
@@ -78,8 +82,15 @@ pub struct InUse {
 impl Roots {
     /// Roots under `dir`, at least one generation.
     pub fn new(dir: PathBuf, keep_generations: usize) -> Self {
-        let made = std::sync::Mutex::default();
-        Self { dir, keep_generations: keep_generations.max(1), lock: Mutex::new(()), made }
+        let (made, store_dir) = (std::sync::Mutex::default(), None);
+        let keep_generations = keep_generations.max(1);
+        Self { dir, keep_generations, lock: Mutex::new(()), made, store_dir }
+    }
+
+    /// Roots of a store whose outputs lie in this folder, if it is one of this machine.
+    pub fn of_store(mut self, store_dir: Option<PathBuf>) -> Self {
+        self.store_dir = store_dir;
+        self
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -119,16 +130,23 @@ impl Roots {
         self.add(dir, job.revision.short(), output.as_str(), keep, root).await
     }
 
-    /// The newest generation of the branch, if it is of this job and this output: then there is no
-    /// other to be made. A candidate's age begins anew.
-    pub fn newest(&self, job: &JobKey, branch: &Branch, output: &StorePath) -> Option<Rooted> {
+    /// The newest generation of the branch is of this job and holds this output, and the output is
+    /// there: then there is no other to be made. A candidate's age begins anew.
+    ///
+    /// Such an output is valid, and Nix need not be asked: it was when Nix made the root in this life,
+    /// a collection takes nothing that is rooted, and what somebody deletes in spite of its roots is
+    /// no longer there.
+    pub fn is_newest(&self, job: &JobKey, branch: &Branch, output: &StorePath) -> bool {
         let dir = self.folder(job, branch);
-        let rooted = self.made().get(&dir).cloned()?;
-        let (number, newest) = generations(&dir).ok()?.pop()?;
-        let same = newest == rooted.link
-            && newest.file_name() == Some(generation(number, job.revision.short()).as_ref())
-            && rooted.output == Path::new(output.as_str());
-        (same && (branch.tracked || touch(&newest).is_ok()) && rooted.holds()).then_some(rooted)
+        let Some(store_dir) = &self.store_dir else { return false };
+        let Some(rooted) = self.made().get(&dir).cloned() else { return false };
+        let newest = generations(&dir).ok().and_then(|mut all| all.pop());
+        let same = newest.is_some_and(|(number, link)| {
+            link == rooted.link
+                && link.file_name() == Some(generation(number, job.revision.short()).as_ref())
+                && rooted.output == Path::new(output.as_str())
+        });
+        same && (branch.tracked || touch(&rooted.link).is_ok()) && rooted.holds(store_dir)
     }
 
     fn folder(&self, job: &JobKey, branch: &Branch) -> PathBuf {
@@ -319,8 +337,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_newest_root_is_that_of_its_job_and_output_and_made_in_this_life() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let roots = Roots::new(dir.path().to_owned(), 3);
+        let folder = || tempfile::tempdir().expect("a folder");
+        let (dir, store) = (folder(), folder());
+        let new = || Roots::new(dir.path().to_owned(), 3);
+        let roots = new().of_store(Some(store.path().to_owned()));
         let job = |digit: &str| -> JobKey {
             format!("r.{}.web", digit.repeat(40)).parse().expect("a job")
         };
@@ -331,17 +351,20 @@ mod tests {
             let link = async |link: &Path| symlink(output.as_str(), link);
             roots.add_generation(job, &branch(true), &output, link).await.expect("a root");
         };
-        let newest = |job: &JobKey, of| roots.newest(job, &branch(true), &output(of));
-        assert_eq!(newest(&first, 'a'), None);
+        let is_newest = |job: &JobKey, of| roots.is_newest(job, &branch(true), &output(of));
+        let file = |of| store.path().join(&output(of).as_str()["/nix/store/".len()..]);
+        assert!(!is_newest(&first, 'a'));
         add(&first, 'a').await;
-        let rooted = newest(&first, 'a').expect("just made");
-        assert!(rooted.holds());
-        assert_eq!((newest(&first, 'b'), newest(&second, 'a')), (None, None));
-        let former_life = Roots::new(dir.path().to_owned(), 3);
-        assert_eq!(former_life.newest(&first, &branch(true), &output('a')), None);
+        assert!(!is_newest(&first, 'a'), "its output is not there");
+        fs::write(file('a'), "").expect("a file");
+        assert!(is_newest(&first, 'a'));
+        assert!(!is_newest(&first, 'b') && !is_newest(&second, 'a'));
+        let former_life = new().of_store(Some(store.path().to_owned()));
+        assert!(!former_life.is_newest(&first, &branch(true), &output('a')));
+        fs::write(file('b'), "").expect("a file");
         add(&second, 'b').await;
-        assert_eq!(newest(&first, 'a'), None, "there is a newer one");
-        assert!(rooted.holds() && newest(&second, 'b').is_some());
+        assert!(!is_newest(&first, 'a'), "there is a newer one");
+        assert!(is_newest(&second, 'b'));
         // A candidate is as good as made now.
         let link = dir.path().join("r/web/b").join(generation(2, second.revision.short()));
         let old = rustix::fs::Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -350,10 +373,10 @@ mod tests {
         rustix::fs::utimensat(rustix::fs::CWD, &link, &old, itself).expect("a link");
         let age = || link.symlink_metadata().expect("a link").modified().expect("a time");
         let before = age();
-        assert!(newest(&second, 'b').is_some() && age() == before);
-        assert!(roots.newest(&second, &branch(false), &output('b')).is_some() && age() > before);
+        assert!(is_newest(&second, 'b') && age() == before);
+        assert!(roots.is_newest(&second, &branch(false), &output('b')) && age() > before);
         fs::remove_file(&link).expect("removed");
-        assert_eq!(newest(&second, 'b'), None);
+        assert!(!is_newest(&second, 'b'));
     }
 
     #[test]

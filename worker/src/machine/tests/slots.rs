@@ -197,6 +197,23 @@ fn what_was_built_takes_no_slot_from_the_beginning() {
 }
 
 #[test]
+fn what_waits_behind_reuses_is_taken_for_reuses() {
+    let mut machine = Machine::new(settings());
+    machine.step(at(0), Event::Tick);
+    let mut pull = |id, before| {
+        let job = Delivered { before, waiting: 14, ..delivered(id, &format!("h{id}")) };
+        let effects = machine.step(at(0), Event::Pulled(vec![job]));
+        effects.iter().find_map(|effect| match effect {
+            Effect::Pull(_, most) => Some(*most),
+            _ => None,
+        })
+    };
+    // A quarter of 2 slots and 15 reuses; then of what waits, but not more than the free slot.
+    assert_eq!(pull(1, Before::Built), Some(4));
+    assert_eq!(pull(2, Before::Unknown), Some(1));
+}
+
+#[test]
 fn what_must_be_built_after_all_goes_back_when_no_slot_is_left() {
     let (mut machine, _) = hinted(Before::Built, 3);
     for number in 1..=3 {
