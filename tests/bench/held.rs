@@ -1,6 +1,6 @@
 //! What leases cost that are only held: a worker process with many builds that do not end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proto::topology::ACK_WAIT_DEFAULT;
 use tests::{Spawned, process::command, scratch};
@@ -10,7 +10,7 @@ use crate::{
     broker::{Broker, Sync, jobs},
     noop::{self, runtime},
     row::{Row, Target},
-    size::{cpu, resident},
+    size::{resident, share},
 };
 
 const LEASES: usize = 256;
@@ -50,10 +50,8 @@ fn round() -> Held {
     // Taking them is not holding them.
     std::thread::sleep(Duration::from_secs(3));
     let beat = ACK_WAIT_DEFAULT / 4;
-    let (before, used, start) = (runtime.block_on(written()), cpu(worker.id()), Instant::now());
-    std::thread::sleep(beat);
-    let watched = start.elapsed().as_secs_f64();
-    let cpu = (cpu(worker.id()) - used) / watched * 100.0;
+    let before = runtime.block_on(written());
+    let cpu = share(worker.id(), beat) * 100.0;
     let renewed = runtime.block_on(written()) - before;
     assert!(renewed >= LEASES as u64, "{renewed} renewals: each lease is held");
     Held { cpu, memory: resident(worker.id()) }

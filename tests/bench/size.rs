@@ -1,6 +1,7 @@
 //! What the programs weigh: start, size, and a worker that has nothing to do.
 
 use std::{
+    collections::BTreeMap,
     fs,
     process::Stdio,
     time::{Duration, Instant},
@@ -73,10 +74,9 @@ fn idle() -> [Row; 3] {
         mine.map(|it| it["in_msgs"].as_u64().unwrap_or(0) + it["out_msgs"].as_u64().unwrap_or(0))
             .sum::<u64>()
     };
-    let (cpu, said, start) = (cpu(worker.id()), messages(), Instant::now());
-    std::thread::sleep(IDLE);
+    let (said, start) = (messages(), Instant::now());
+    let cpu = share(worker.id(), IDLE) * 100.0;
     let watched = start.elapsed().as_secs_f64();
-    let cpu = (self::cpu(worker.id()) - cpu) / watched * 100.0;
     // Of a heartbeat: a put, a read, and the answers to both.
     let beats = (IDLE.as_secs() / PRESENCE_EVERY.as_secs()) * 4;
     let said = (messages() - said).saturating_sub(beats) as f64 / watched;
@@ -99,6 +99,34 @@ pub(crate) fn resident(id: u32) -> f64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
     let kib: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
     kib / 1024.0
+}
+
+/// The share of a core that a process takes for so long.
+///
+/// By what the scheduler says of each thread, to the nanosecond: `/proc/<pid>/stat` counts whole
+/// ticks, all or none of them for who sleeps and wakes with the tick. Looked at each second, since a
+/// thread that ends takes with it what it has done since the last look.
+pub(crate) fn share(id: u32, watched: Duration) -> f64 {
+    let (start, mut used, mut before) = (Instant::now(), 0, threads(id));
+    while start.elapsed() < watched {
+        std::thread::sleep(Duration::from_secs(1).min(watched.saturating_sub(start.elapsed())));
+        let now = threads(id);
+        let more = |(thread, ns): (&u32, &u64)| ns - before.get(thread).unwrap_or(&0);
+        used += now.iter().map(more).sum::<u64>();
+        before = now;
+    }
+    used as f64 / 1e9 / start.elapsed().as_secs_f64()
+}
+
+/// Nanoseconds that each thread of a process has run.
+fn threads(id: u32) -> BTreeMap<u32, u64> {
+    let tasks = fs::read_dir(format!("/proc/{id}/task")).expect("a running process");
+    let of = |task: fs::DirEntry| {
+        let ran = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let ns = ran.split_whitespace().next()?.parse().ok()?;
+        Some((task.file_name().to_str()?.parse().ok()?, ns))
+    };
+    tasks.filter_map(Result::ok).filter_map(of).collect()
 }
 
 /// Seconds of processor time so far.
