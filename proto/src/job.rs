@@ -123,8 +123,8 @@ pub struct JobMessage {
     pub incarnation: Incarnation,
     /// When it was published, by the publisher's clock: the start of the queue time.
     pub at: Timestamp,
-    /// What was known of the job then. A hint, and it decides nothing: it only saves whoever takes
-    /// the job a question, and costs one if it is wrong.
+    /// What was known of the job then. A hint, which never decides how the job ends: it saves
+    /// whoever takes it a question or a slot, and costs a question or a hand-over if it is wrong.
     #[serde(
         default,
         skip_serializing_if = "Before::is_unknown",

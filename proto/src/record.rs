@@ -328,6 +328,12 @@ impl Record {
         self.running().is_some_and(mine) && self.epoch == epoch
     }
 
+    /// Whether this is the claim that `running` is of, under `epoch`, however far it has come.
+    pub fn is_claim(&self, running: &Running, epoch: Epoch) -> bool {
+        let same = |it: &Running| it.claim == running.claim;
+        self.held_by(running.instance, epoch) && self.running().is_some_and(same)
+    }
+
     fn epoch_after(previous: Option<&Self>) -> Epoch {
         Epoch(previous.map_or(0, |record| record.epoch.0) + 1)
     }

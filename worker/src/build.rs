@@ -226,8 +226,11 @@ impl BuildContext {
             supervisor,
             nix: Nix::new(config, home),
             sources: config.repos.iter().map(source).collect(),
-            roots: Roots::new(config.roots_dir.clone(), config.keep_generations)
-                .of_store(config.store_dir()),
+            roots: Roots::new(
+                config.roots_dir.clone(),
+                config.keep_generations,
+                config.store_dir(),
+            ),
             push: config.cache.as_ref().map(|cache| Push::new(cache, config.retry)),
             eval_slots: Semaphore::new(config.eval_slots),
             reuse_slots: Semaphore::new(config.slots),

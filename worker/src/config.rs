@@ -236,15 +236,15 @@ impl Config {
         Self::try_from(raw).map_err(keyed)
     }
 
-    /// Where the outputs of its store lie, if it is one of this machine.
+    /// Where the outputs of its store lie, if it is one of this machine and in a known place.
     pub fn store_dir(&self) -> Option<PathBuf> {
         let store = self.store.as_deref();
-        let local = store.is_none_or(|store| {
-            matches!(store, "auto" | "daemon" | "local")
-                || store.starts_with("local?")
-                || store.starts_with('/')
+        let root = |store: &str| store.strip_prefix("local?root=").map(str::to_owned);
+        let known = store.is_none_or(|store| match root(store) {
+            Some(root) => !root.contains(['&', '%']),
+            None => matches!(store, "auto" | "daemon" | "local") || store.starts_with('/'),
         });
-        local.then(|| store_dir(store))
+        known.then(|| store_dir(store))
     }
 }
 

@@ -11,7 +11,7 @@ use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Durati
 use bus::{Bus, Delivery, Error, Pulled};
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use proto::{
-    Before, Failure, InfraKind, Instance, JobKey, Record, Timestamp, V1, WorkerName,
+    Failure, InfraKind, Instance, JobKey, Record, Timestamp, V1, WorkerName,
     event::{DeadLetter, WorkerChange, WorkerEvent},
     subject::JobSubject,
 };
@@ -310,12 +310,8 @@ impl Hands {
         let id = DeliveryId(self.next_id);
         let published = delivery.published().unwrap_or(Timestamp(0));
         let waiting = delivery.waiting();
-        let hint = hint(&subject, delivery.payload());
-        // Who had it before may have written a record.
-        let before = match hint {
-            Ok(before) if delivery.deliveries() <= 1 => before,
-            _ => Before::Unknown,
-        };
+        let hint = hint(&subject, delivery.payload(), delivery.deliveries());
+        let before = hint.as_ref().copied().unwrap_or_default();
         let poison = hint.err();
         self.deliveries.insert(id, delivery);
         Some(Delivered { id, subject, published, waiting, before, poison })

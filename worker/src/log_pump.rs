@@ -76,8 +76,10 @@ struct Said {
     lines: usize,
 }
 
-/// What naming a derivation once takes beside its path, in JSON.
-const NAMING_BYTES: usize = b"]},{\"drv\":\"\",\"lines\":[".len();
+/// What a line takes beside its text, and what naming a derivation once takes beside its path: in
+/// memory, which is more than in JSON.
+const LINE_BYTES: usize = size_of::<u32>();
+const NAMING_BYTES: usize = size_of::<Said>() + 2 * size_of::<usize>();
 
 impl LogPump {
     /// Keeps about `keep_max` bytes of log: half of them from its end, but no more than fit in
@@ -277,11 +279,10 @@ impl Tail {
         fell
     }
 
-    /// Bytes of the new line: its own, one between it and the next, and who says it, if that is not
-    /// who spoke last.
+    /// Bytes of the new line: its own, its size, and who says it, if that is not who spoke last.
     fn cost(&self, drv: Option<&str>) -> usize {
         let goes_on = self.said.back().is_some_and(|last| last.drv.as_deref() == drv);
-        self.new.len() + 1 + if goes_on { 0 } else { naming(drv) }
+        self.new.len() + LINE_BYTES + if goes_on { 0 } else { naming(drv) }
     }
 
     fn pop(&mut self) -> Option<(Option<Arc<str>>, Vec<u8>)> {
@@ -295,7 +296,7 @@ impl Tail {
     fn drop_first(&mut self) {
         let bytes = self.lines.pop_front().unwrap_or_default() as usize;
         self.json.drain(..bytes);
-        self.bytes -= bytes + 1;
+        self.bytes -= bytes + LINE_BYTES;
         if let Some(first) = self.said.front_mut() {
             first.lines -= 1;
         }

@@ -176,7 +176,7 @@ async fn a_reuse_of_what_is_rooted_elsewhere_makes_its_root() {
     assert_eq!(pool.generations("web"), std::slice::from_ref(&root));
     // A link that Nix did not make in this life may be on nobody's books.
     let store_dir = Some(pool.state.path().join("x/nix/store"));
-    let fresh = Roots::new(pool.state.path().join("s/gcroots"), 3).of_store(store_dir);
+    let fresh = Roots::new(pool.state.path().join("s/gcroots"), 3, store_dir);
     let mut pool = pool;
     Arc::get_mut(&mut pool.ctx).expect("nobody else has it").roots = fresh;
     assert_eq!(pool.build("web", reuse).await.built(), &reused);

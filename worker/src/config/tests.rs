@@ -103,6 +103,27 @@ fn metrics_are_served_where_the_config_says_and_nowhere_without() {
 }
 
 #[test]
+fn a_store_of_this_machine_has_a_place_and_others_have_none() {
+    let place = |store: &str| {
+        let text = format!("[worker]\nname = \"a\"\n{store}\n{REPO}");
+        parsed(&text).expect("a config").store_dir()
+    };
+    let of = |store: &str| place(&format!("[nix]\nstore = \"{store}\""));
+    let usual = Some(PathBuf::from("/nix/store"));
+    assert_eq!(place(""), usual);
+    for store in ["auto", "daemon", "local"] {
+        assert_eq!(of(store), usual, "{store}");
+    }
+    for store in ["local?root=/x", "/x"] {
+        assert_eq!(of(store), Some(PathBuf::from("/x/nix/store")), "{store}");
+    }
+    let elsewhere = ["local?root=/x&real=/y", "local?real=/y", "local?root=/a%20b", "unix:///s"];
+    for store in elsewhere.into_iter().chain(["ssh-ng://host", "https://cache.example"]) {
+        assert_eq!(of(store), None, "{store}");
+    }
+}
+
+#[test]
 fn a_repo_may_have_limits_of_its_own() {
     let text = "[worker]\nname = \"a\"\n[limits]\nwall = \"1h\"\nsilence = \"2m\"\n\
         [repos.a]\nurl = \"https://git.example/a\"\n[repos.a.limits]\nwall = \"9h\"\n\

@@ -6,11 +6,17 @@ use tracing::warn;
 
 use crate::machine::io::{Answer, Written};
 
-/// What a payload says was known of its job, or why it is not that of its subject.
-pub(super) fn hint(subject: &JobSubject, payload: &[u8]) -> Result<Before, String> {
+/// What a payload says was known of its job, or why it is not that of its subject. Of one that was
+/// handed over before nothing is known: who had it may have written a record.
+pub(super) fn hint(
+    subject: &JobSubject,
+    payload: &[u8],
+    deliveries: i64,
+) -> Result<Before, String> {
     let message: JobMessage = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
     let same = message.job == subject.job && message.incarnation == subject.incarnation;
-    same.then_some(message.before)
+    let before = if deliveries > 1 { Before::Unknown } else { message.before };
+    same.then_some(before)
         .ok_or_else(|| "the payload names another job than the subject".to_owned())
 }
 
@@ -59,8 +65,9 @@ mod tests {
         let (at, before) = (Timestamp(1), Before::Nothing);
         let mut message = JobMessage { v: V1, job, incarnation, at, before };
         let payload = |message: &JobMessage| serde_json::to_vec(message).expect("JSON");
-        let refused = |payload: &[u8]| hint(&subject, payload).expect_err("refused");
-        assert_eq!(hint(&subject, &payload(&message)), Ok(Before::Nothing));
+        let refused = |payload: &[u8]| hint(&subject, payload, 1).expect_err("refused");
+        assert_eq!(hint(&subject, &payload(&message), 1), Ok(Before::Nothing));
+        assert_eq!(hint(&subject, &payload(&message), 2), Ok(Before::Unknown));
         message.job.host = "other".parse().expect("a name");
         assert!(refused(&payload(&message)).contains("another job"));
         refused(b"\xff\xfe{");

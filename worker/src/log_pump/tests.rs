@@ -28,10 +28,14 @@ fn decoded(chunk: Chunk) -> LogChunk {
     decoded
 }
 
-/// What of the limit a line takes at least.
-fn size(line: &LogLine) -> usize {
-    serde_json::to_vec(&line.text).expect("JSON").len() + 1
+/// What of the limit a line takes at most.
+fn cost_max(line: &LogLine) -> usize {
+    let text = serde_json::to_vec(&line.text).expect("JSON");
+    text.len() + LINE_BYTES + naming(line.drv.as_deref())
 }
+
+/// More than a chunk takes beside its lines.
+const FRAME_BYTES: usize = 100;
 
 /// Pushes all lines, one per pause, and ends.
 fn pump(keep_max: u64, lines: &[LogLine], pause: Duration) -> Vec<LogChunk> {
@@ -95,8 +99,13 @@ proptest! {
         let head = marks.first().map_or(kept.len(), |(at, _)| flat(&chunks[..*at]).len());
         prop_assert_eq!(&kept[..head], &lines[..head]);
         prop_assert_eq!(&kept[head..], &lines[lines.len() - (kept.len() - head)..]);
-        let bytes: usize = kept.iter().map(size).sum();
-        prop_assert!(bytes as u64 <= keep);
+        let json = |chunk: &LogChunk| serde_json::to_vec(chunk).expect("JSON").len();
+        let bytes: usize = chunks.iter().map(json).sum();
+        prop_assert!(bytes as u64 <= keep + (chunks.len() * FRAME_BYTES) as u64);
+        // Head and tail each have less room left than their next line takes.
+        let line_max = lines.iter().map(cost_max).max().unwrap_or_default();
+        let used: usize = kept.iter().map(cost_max).sum();
+        prop_assert!(dropped == 0 || (used + 2 * line_max) as u64 >= keep);
     }
 }
 

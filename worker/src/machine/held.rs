@@ -305,7 +305,7 @@ impl Held {
             return None;
         };
         let Some(found) = value else { return self.fenced(job, ctx) };
-        if found.held_by(ctx.settings.instance, self.record.epoch) {
+        if found.is_claim(&self.running, self.record.epoch) {
             self.revision = revision;
             self.renew_due = true;
             self.go_on(job, ctx);

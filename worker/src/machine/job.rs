@@ -135,8 +135,7 @@ impl Job {
         }
     }
 
-    /// It has a claim, won or under way. Of two claims of one instance nobody could say which one
-    /// stands when an answer is lost: they have the same epoch.
+    /// It has a claim, won or under way. Two builds of one job would be in each other's way here.
     pub(super) fn claims(&self) -> bool {
         matches!(self.stage, Stage::Claiming(_) | Stage::Unsure { .. } | Stage::Held(_))
     }
@@ -367,15 +366,14 @@ impl Job {
                 }
                 let before = record.value.as_ref();
                 let plan = claim::vouched(plan, &self.subject.job, before, settings.key.as_ref());
-                let reuses = matches!(plan, Plan::Reuse(_));
-                if ctx.crowded && !reuses {
+                self.reuses = matches!(plan, Plan::Reuse(_));
+                if ctx.crowded && !self.reuses {
                     return self.nak(Duration::ZERO, ctx);
                 }
-                self.reuses = reuses;
                 let by = record::Claimer {
                     worker: settings.worker.clone(),
                     instance: settings.instance,
-                    // A delivery claims once.
+                    // Of a delivery one claim at most stands.
                     claim: self.id.0,
                     at: ctx.now.local,
                     lease_ms: proto::time::millis(settings.lease),
@@ -407,12 +405,10 @@ impl Job {
     /// A claim whose answer was lost: it stands if the record is mine, and of this claim. One that
     /// was tried over nothing may have the epoch of an older claim of this worker's life.
     fn resolved(&mut self, claim: Claim, answer: Answer<Record>, ctx: &mut Context<'_>) {
+        let (epoch, sent) = (claim.record.epoch, claim.record.running());
+        let mine = |found: &Record| sent.is_some_and(|sent| found.is_claim(sent, epoch));
         match answer {
-            Answer::Is(Entry { value: Some(found), revision, .. })
-                if found.held_by(ctx.settings.instance, claim.record.epoch)
-                    && found.running().map(|it| it.claim)
-                        == claim.record.running().map(|it| it.claim) =>
-            {
+            Answer::Is(Entry { value: Some(found), revision, .. }) if mine(&found) => {
                 self.hold(claim, revision, ctx);
             }
             Answer::None if ctx.now.mono <= claim.sent + ctx.settings.orphan_grace => {

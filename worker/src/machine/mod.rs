@@ -88,7 +88,7 @@ const PULL_SHARE: usize = 4;
 
 /// Jobs beside those in slots of which only has to be seen that what was built is still there: a look
 /// takes a moment, and other workers are to have theirs.
-pub(crate) const REUSES_MAX: usize = 16;
+const REUSES_MAX: usize = 16;
 
 /// A failed pull is tried again after this long.
 const PULL_AGAIN: Duration = Duration::from_secs(1);
@@ -243,7 +243,10 @@ impl Machine {
         // An answer for a delivery that is settled by now is of no use to anybody.
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let (settings, chance, refused) = (&self.settings, &mut self.chance, &mut self.refused);
+        let reuses = job.reuses;
         act(job, &mut Context { settings, now, draining, rival, crowded, chance, refused, out });
+        // One was built after all: so may those be that wait behind it.
+        self.reusing &= job.reuses || !reuses;
         if job.settled() {
             self.jobs.remove(&id);
         }

@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn roots_are_found_and_removed_and_nothing_else_is() {
         let dir = tempfile::tempdir().expect("a folder");
-        let roots = Roots::new(dir.path().to_owned(), 2);
+        let roots = Roots::new(dir.path().to_owned(), 2, None);
         assert_eq!(roots.list().expect("nothing yet"), []);
         let branch = dir.path().join("r/web/update%2Fx");
         fs::create_dir_all(&branch).expect("a folder");

@@ -80,17 +80,12 @@ pub struct InUse {
 }
 
 impl Roots {
-    /// Roots under `dir`, at least one generation.
-    pub fn new(dir: PathBuf, keep_generations: usize) -> Self {
-        let (made, store_dir) = (std::sync::Mutex::default(), None);
+    /// Roots under `dir`, at least one generation, of a store whose outputs lie in `store_dir`, if it
+    /// is one of this machine.
+    pub fn new(dir: PathBuf, keep_generations: usize, store_dir: Option<PathBuf>) -> Self {
         let keep_generations = keep_generations.max(1);
-        Self { dir, keep_generations, lock: Mutex::new(()), made, store_dir }
-    }
-
-    /// Roots of a store whose outputs lie in this folder, if it is one of this machine.
-    pub fn of_store(mut self, store_dir: Option<PathBuf>) -> Self {
-        self.store_dir = store_dir;
-        self
+        let (lock, made) = (Mutex::new(()), std::sync::Mutex::default());
+        Self { dir, keep_generations, lock, made, store_dir }
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -135,7 +130,7 @@ impl Roots {
     ///
     /// Such an output is valid, and Nix need not be asked: it was when Nix made the root in this life,
     /// a collection takes nothing that is rooted, and what somebody deletes in spite of its roots is
-    /// no longer there.
+    /// not there any more, once that has come to its end.
     pub fn is_newest(&self, job: &JobKey, branch: &Branch, output: &StorePath) -> bool {
         let dir = self.folder(job, branch);
         let Some(store_dir) = &self.store_dir else { return false };
@@ -146,7 +141,7 @@ impl Roots {
                 && link.file_name() == Some(generation(number, job.revision.short()).as_ref())
                 && rooted.output == Path::new(output.as_str())
         });
-        same && (branch.tracked || touch(&rooted.link).is_ok()) && rooted.holds(store_dir)
+        same && rooted.holds(store_dir) && (branch.tracked || touch(&rooted.link).is_ok())
     }
 
     fn folder(&self, job: &JobKey, branch: &Branch) -> PathBuf {
@@ -309,7 +304,7 @@ mod tests {
     /// What is left of five results, two of them the same.
     async fn left_of(branch: &str, tracked: bool) -> Vec<(u64, char)> {
         let dir = tempfile::tempdir().expect("a folder");
-        let roots = Roots::new(dir.path().to_owned(), 3);
+        let roots = Roots::new(dir.path().to_owned(), 3, None);
         let job: JobKey = format!("r.{}.web", "0".repeat(40)).parse().expect("a job");
         for letter in ['a', 'b', 'c', 'a', 'd'] {
             let output = output(letter);
@@ -339,8 +334,8 @@ mod tests {
     async fn the_newest_root_is_that_of_its_job_and_output_and_made_in_this_life() {
         let folder = || tempfile::tempdir().expect("a folder");
         let (dir, store) = (folder(), folder());
-        let new = || Roots::new(dir.path().to_owned(), 3);
-        let roots = new().of_store(Some(store.path().to_owned()));
+        let new = |store_dir| Roots::new(dir.path().to_owned(), 3, store_dir);
+        let roots = new(Some(store.path().to_owned()));
         let job = |digit: &str| -> JobKey {
             format!("r.{}.web", digit.repeat(40)).parse().expect("a job")
         };
@@ -359,7 +354,7 @@ mod tests {
         fs::write(file('a'), "").expect("a file");
         assert!(is_newest(&first, 'a'));
         assert!(!is_newest(&first, 'b') && !is_newest(&second, 'a'));
-        let former_life = new().of_store(Some(store.path().to_owned()));
+        let former_life = new(Some(store.path().to_owned()));
         assert!(!former_life.is_newest(&first, &branch(true), &output('a')));
         fs::write(file('b'), "").expect("a file");
         add(&second, 'b').await;
@@ -382,7 +377,7 @@ mod tests {
     #[test]
     fn a_held_derivation_is_linked_over_another() {
         let dir = tempfile::tempdir().expect("a folder");
-        let roots = Roots::new(dir.path().to_owned(), 1);
+        let roots = Roots::new(dir.path().to_owned(), 1, None);
         let job: JobKey = format!("r.{}.web", "0".repeat(40)).parse().expect("a job");
         let links = roots.in_use(&job, Epoch(1)).expect("links");
         for letter in ['a', 'a', 'b'] {

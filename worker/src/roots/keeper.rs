@@ -75,7 +75,7 @@ impl Keeper {
         Self {
             state_dir: config.state_dir.clone(),
             roots_dir: config.roots_dir.clone(),
-            roots: Roots::new(config.roots_dir.clone(), config.keep_generations),
+            roots: Roots::new(config.roots_dir.clone(), config.keep_generations, None),
             retention,
             mirrors: config.repos.iter().map(mirror).collect(),
             supervisor: Supervisor::this_program(),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bus::Entry;
 use proptest::prelude::*;
-use proto::{Failure, FailureKind, InfraKind, Outcome, Phase, Record};
+use proto::{Before, Failure, FailureKind, InfraKind, Outcome, Phase, Record};
 
 use super::{at, built, claimed, delivered, entry, finished, incarnation, request, settings};
 use crate::{
@@ -167,6 +167,8 @@ impl World {
         for n in 0..u64::from(flavour % 5) {
             self.delivered += 1;
             let mut delivered = delivered(self.delivered, &format!("h{}", n % 4));
+            let before = [Before::Unknown, Before::Nothing, Before::Built];
+            delivered.before = before[usize::from(flavour / 8) % 3];
             delivered.poison = flavour.is_multiple_of(7).then(|| "no JSON".into());
             pulled.push(delivered);
         }

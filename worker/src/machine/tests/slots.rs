@@ -99,18 +99,6 @@ fn a_reuse_takes_no_slot_until_it_turns_out_to_be_a_build() {
 }
 
 #[test]
-fn many_reuses_do_take_slots() {
-    let mut machine = Machine::new(settings());
-    machine.step(at(0), Event::Tick);
-    let reuses = u64::try_from(REUSES_MAX).expect("a few") + 1;
-    for number in 1..=reuses {
-        machine.step(at(0), Event::Pulled(vec![delivered(number, &format!("h{number}"))]));
-        machine.jobs.get_mut(&DeliveryId(number)).expect("taken").reuses = true;
-    }
-    assert_eq!(machine.free(), machine.settings.slots - 1);
-}
-
-#[test]
 fn high_comes_before_low_and_low_is_first_now_and_then() {
     let mut machine = Machine::new(settings());
     let mut effects = machine.step(at(0), Event::Tick);
@@ -214,6 +202,18 @@ fn what_waits_behind_reuses_is_taken_for_reuses() {
 }
 
 #[test]
+fn when_one_is_built_after_all_no_more_are_taken_for_reuses() {
+    let mut machine = Machine::new(settings());
+    machine.step(at(0), Event::Tick);
+    let job = Delivered { before: Before::Built, waiting: 14, ..delivered(1, "h1") };
+    machine.step(at(0), Event::Pulled(vec![job]));
+    assert!(machine.reusing);
+    machine.step(at(0), Event::RecordRead(ID, Answer::Is(Entry::none())));
+    machine.step(at(0), wanted(ID));
+    assert!(!machine.reusing);
+}
+
+#[test]
 fn what_must_be_built_after_all_goes_back_when_no_slot_is_left() {
     let (mut machine, _) = hinted(Before::Built, 3);
     for number in 1..=3 {
@@ -223,4 +223,19 @@ fn what_must_be_built_after_all_goes_back_when_no_slot_is_left() {
         let back = effects.iter().any(|it| matches!(it, Effect::Nak(_, Duration::ZERO)));
         assert_eq!(back, number == 3, "{effects:?}");
     }
+}
+
+#[test]
+fn a_class_that_is_set_up_later_is_pulled_from_in_the_next_round() {
+    let mut machine = Machine::new(settings());
+    let pulls = |effects: Vec<Effect>| {
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Pull(consumers, _) => Some(consumers),
+            _ => None,
+        })
+    };
+    assert_eq!(pulls(machine.step(at(0), Event::Tick)).map(|it| it.len()), Some(3));
+    machine.step(at(1), Event::Serves("x86_64-linux_kvm".parse().expect("a class")));
+    let next = pulls(machine.step(at(2), Event::Pulled(Vec::new()))).expect("a pull");
+    assert_eq!(next[..2], ["x86_64-linux-high", "x86_64-linux_kvm-high"]);
 }

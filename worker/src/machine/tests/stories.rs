@@ -1,11 +1,12 @@
 //! The life of one job, told event by event.
 
+mod overrides;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use bus::Entry;
 use proto::{
-    Failure, FailureKind, InfraKind, Outcome, Overrides, Phase, Record, Request, State,
-    event::What, record::AttemptEnd,
+    Failure, FailureKind, InfraKind, Outcome, Phase, Record, State, event::What, record::AttemptEnd,
 };
 
 use super::{LEASE, at, built, claimed, delivered, entry, incarnation, request, settings, subject};
@@ -265,7 +266,12 @@ fn a_claim_without_answer_builds_only_when_the_record_is_mine() {
     let mine = claimed(None, incarnation(1), 1);
     story.on(6, Event::RecordRead(ID, Answer::Is(entry(mine, 5, 0))));
     assert!(story.did(|effect| matches!(effect, Effect::Build { .. })));
-    for other in [Entry::none(), entry(claimed(None, incarnation(1), 2), 5, 0)] {
+    // An older one of this life, under the same epoch.
+    let mut former = claimed(None, incarnation(1), 1);
+    let State::Running(running) = &mut former.state else { panic!("a claim is running") };
+    running.claim = 7;
+    let others = claimed(None, incarnation(1), 2);
+    for other in [Entry::none(), entry(others, 5, 0), entry(former, 5, 0)] {
         let mut story = unsure();
         story.on(6, Event::RecordRead(ID, Answer::Is(other)));
         assert!(matches!(story.settled(), Some(Effect::Nak(ID, _))));
@@ -457,77 +463,4 @@ fn a_job_of_a_repo_that_is_not_in_the_config_is_left_to_others() {
         assert!(matches!(story.settled(), Some(Effect::Nak(ID, delay)) if !delay.is_zero()));
         assert!(story.written.is_none(), "and costs no attempt");
     }
-}
-
-/// The inputs that a request of these tests overrides, by a commit of this repository.
-fn overrides(repo: &str) -> Overrides {
-    let commit = "89abcdef0123456789abcdef0123456789abcdef";
-    let by = format!("{{\"servers\":{{\"repo\":\"{repo}\",\"revision\":\"{commit}\"}}}}");
-    serde_json::from_str(&by).expect("overrides")
-}
-
-/// What comes of a message whose revision names `named`, and a request for `wanted`.
-fn asked_with(named: &Overrides, wanted: &Overrides) -> Story {
-    let mut story = Story { machine: Machine::new(settings()), written: None, effects: Vec::new() };
-    let mut delivered = delivered(1, "web");
-    delivered.subject.job.revision = delivered.subject.job.revision.with(named);
-    story.on(0, Event::Tick);
-    story.on(0, Event::Pulled(vec![delivered]));
-    story.on(0, Event::RecordRead(ID, Answer::Is(Entry::none())));
-    let request = Request { overrides: wanted.clone(), ..request(incarnation(1), 1) };
-    story.on(0, Event::RequestRead(ID, Answer::Is(entry(request, 1, 0))));
-    story
-}
-
-#[test]
-fn a_build_with_overridden_inputs_says_so_in_full() {
-    let overrides = overrides("nixos");
-    let mut story = asked_with(&overrides, &overrides);
-    story.on(0, Event::RecordWritten(ID, Written::Done(5)));
-    let told =
-        |effect: &Effect| matches!(effect, Effect::Build { overrides: it, .. } if *it == overrides);
-    assert!(story.did(told));
-    // A claim that stands asks at once whether it is still wanted.
-    let request = Request { overrides: overrides.clone(), ..request(incarnation(1), 1) };
-    story.on(1, Event::RequestRead(ID, Answer::Is(entry(request, 1, 0))));
-    story.ends(9, BuildEnd::Built(built()));
-    assert_eq!(story.write().overrides(), Some(&overrides));
-}
-
-#[test]
-fn a_revision_that_does_not_name_the_overrides_of_its_request_is_refused() {
-    let (some, none) = (overrides("nixos"), Overrides::default());
-    for (named, wanted) in [(&none, &some), (&some, &none), (&overrides("other"), &some)] {
-        let mut story = asked_with(named, wanted);
-        let outcome = story.write().outcome().expect("an end without a build");
-        let Outcome::InfraFailed { kind: InfraKind::Refused, failure } = outcome else {
-            panic!("{outcome:?}")
-        };
-        assert!(failure.message.contains("input overrides"), "{failure:?}");
-        story.on(0, Event::RecordWritten(ID, Written::Done(5)));
-        assert!(story.did(|effect| matches!(effect, Effect::Bury { .. })), "a dead letter");
-    }
-}
-
-#[test]
-fn a_job_whose_overriding_repo_is_unknown_here_is_left_to_others() {
-    let elsewhere = overrides("elsewhere");
-    let story = asked_with(&elsewhere, &elsewhere);
-    assert!(matches!(story.settled(), Some(Effect::Nak(ID, _))));
-    assert!(story.written.is_none());
-}
-
-#[test]
-fn a_class_that_is_set_up_later_is_pulled_from_in_the_next_round() {
-    let mut machine = Machine::new(settings());
-    let pulls = |effects: Vec<Effect>| {
-        effects.into_iter().find_map(|effect| match effect {
-            Effect::Pull(consumers, _) => Some(consumers),
-            _ => None,
-        })
-    };
-    assert_eq!(pulls(machine.step(at(0), Event::Tick)).map(|it| it.len()), Some(3));
-    machine.step(at(1), Event::Serves("x86_64-linux_kvm".parse().expect("a class")));
-    let next = pulls(machine.step(at(2), Event::Pulled(Vec::new()))).expect("a pull");
-    assert_eq!(next[..2], ["x86_64-linux-high", "x86_64-linux_kvm-high"]);
 }

@@ -228,6 +228,7 @@ impl World {
             1 => Before::Unknown,
             _ => Before::Nothing,
         };
-        Delivered { id, subject, published: message.published, waiting: 0, before, poison }
+        let waiting = self.rng.u64(0..20);
+        Delivered { id, subject, published: message.published, waiting, before, poison }
     }
 }

@@ -160,7 +160,9 @@ fn giving_early_messages_back_is_needed() {
 
 #[test]
 fn testing_a_guess_is_needed() {
-    check(Mutant::BlindGuess, &[Rule::FinishedRunsAgain, Rule::LiveLeaseTaken, Rule::FencedWrite]);
+    let stands_against =
+        [Rule::TwoAble, Rule::FinishedRunsAgain, Rule::LiveLeaseTaken, Rule::FencedWrite];
+    check(Mutant::BlindGuess, &stands_against);
 }
 
 #[test]
