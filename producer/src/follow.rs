@@ -9,7 +9,7 @@ use bus::Bus;
 use display::Live;
 use futures_util::{StreamExt as _, stream};
 use options::Console;
-use proto::{ExitCode, RunRecord, subject, topology::Bucket};
+use proto::{ExitCode, JobKey, RunRecord, subject, topology::Bucket};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::{
@@ -49,9 +49,19 @@ enum Event {
     Heal,
 }
 
+/// Which hosts that have ended by the first look are told of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum News<'a> {
+    /// None: they may have ended days ago.
+    None,
+    /// All that were asked for just now, but those whose answer was there before.
+    AllBut(&'a BTreeSet<JobKey>),
+}
+
 struct Follow<'a> {
     bus: &'a Bus,
     run: &'a RunRecord,
+    news: News<'a>,
     hosts: Vec<HostStatus>,
     around: Around,
     outage: Outage,
@@ -63,10 +73,11 @@ struct Follow<'a> {
 pub(crate) async fn follow(
     bus: &Bus,
     run: &RunRecord,
+    news: News<'_>,
     limit: Option<Duration>,
     console: &Console,
 ) -> Result<(Vec<HostStatus>, End), Error> {
-    let unseen = |(job, class): (proto::JobKey, &proto::Class)| {
+    let unseen = |(job, class): (JobKey, &proto::Class)| {
         let stand = Stand::Queued(Queue::Served(None));
         HostStatus { job, class: class.clone(), attempt: None, claim: None, stand }
     };
@@ -74,6 +85,7 @@ pub(crate) async fn follow(
     let mut follow = Follow {
         bus,
         run,
+        news,
         hosts: run.jobs().map(unseen).collect(),
         around: Around::default(),
         outage: Outage::default(),
@@ -154,6 +166,15 @@ impl Follow<'_> {
         Ok(())
     }
 
+    /// It ended between the ask and the first look.
+    fn ended_just_now(&self, status: &HostStatus) -> bool {
+        let news = match self.news {
+            News::None => false,
+            News::AllBut(known) => !known.contains(&status.job),
+        };
+        news && status.finished().is_some()
+    }
+
     async fn look_at_all(&mut self) -> Result<(), Error> {
         // It only explains why a host waits: without an answer the last one stands.
         if let Ok(around) = queue::read(self.bus, self.run.hosts.values().cloned()).await {
@@ -188,7 +209,7 @@ impl Follow<'_> {
         for (at, after) in which.into_iter().zip(read) {
             let before = std::mem::replace(&mut self.hosts[at], after);
             let after = &self.hosts[at];
-            if self.looked && before.phrase() != after.phrase() {
+            if (self.looked || self.ended_just_now(after)) && before.phrase() != after.phrase() {
                 self.progress.changed(&before, after);
             }
         }

@@ -20,7 +20,8 @@ use crate::{
     context::Context,
     error::Error,
     expected::{self, Expected, Wanted},
-    figures, follow,
+    figures,
+    follow::{self, News},
     outage::retried,
     render::{self, Report},
     snapshot, supersede,
@@ -101,10 +102,11 @@ async fn submit(
     gateway: Option<&Gateway>,
     context: &mut Context<'_>,
 ) -> Result<ExitCode, Error> {
-    let (bus, run, hosts) = asked(&args, context).instrument(span::submit(&args.repo)).await?;
+    let Asking { bus, run, known, hosts } =
+        asked(&args, context).instrument(span::submit(&args.repo)).await?;
     let (hosts, code) = if args.wait {
-        let (hosts, end) =
-            follow::follow(&bus, &run, Some(args.timeout.0), context.console).await?;
+        let (news, limit) = (News::AllBut(&known), Some(args.timeout.0));
+        let (hosts, end) = follow::follow(&bus, &run, news, limit, context.console).await?;
         let code = follow::exit_code(&hosts, end);
         (hosts, code)
     } else {
@@ -124,11 +126,18 @@ async fn submit(
     Ok(code)
 }
 
-/// Asks for everything; gives what was asked for, and how it stands.
-async fn asked(
-    args: &Args,
-    context: &mut Context<'_>,
-) -> Result<(Bus, RunRecord, Vec<HostStatus>), Error> {
+/// What was asked for.
+struct Asking {
+    bus: Bus,
+    run: RunRecord,
+    /// Jobs that a finished failure answers.
+    known: BTreeSet<JobKey>,
+    /// How all stand; none when they are waited for and none is known.
+    hosts: Vec<HostStatus>,
+}
+
+/// Asks for everything.
+async fn asked(args: &Args, context: &mut Context<'_>) -> Result<Asking, Error> {
     let wanted = Wanted {
         repo: &args.repo,
         hosts: &args.hosts,
@@ -159,9 +168,9 @@ async fn asked(
     // Who waits reads how they stand anyway.
     let hosts = match args.wait && known.is_empty() {
         true => Vec::new(),
-        false => said_of_known(&bus, &run, known, context).await?,
+        false => said_of_known(&bus, &run, &known, context).await?,
     };
-    Ok((bus, run, hosts))
+    Ok(Asking { bus, run, known, hosts })
 }
 
 /// A job of a class that has no consumer would wait for ever.
@@ -248,7 +257,7 @@ async fn ask_all(bus: &Bus, run: &RunRecord) -> Result<BTreeSet<JobKey>, Error> 
 async fn said_of_known(
     bus: &Bus,
     run: &RunRecord,
-    known: BTreeSet<JobKey>,
+    known: &BTreeSet<JobKey>,
     context: &Context<'_>,
 ) -> Result<Vec<HostStatus>, Error> {
     let hosts = retried(|| snapshot::of_run(bus, run)).await?;

@@ -6,7 +6,7 @@ use settings::Span;
 use crate::{
     context::Context,
     error::Error,
-    follow,
+    follow::{self, News},
     render::{self, Report},
     runs,
 };
@@ -31,7 +31,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
     let bus = context.connect().await?;
     let run = runs::by_id(&bus, args.run).await?;
     let limit = args.timeout.map(|limit| limit.0);
-    let (hosts, end) = follow::follow(&bus, &run, limit, context.console).await?;
+    let (hosts, end) = follow::follow(&bus, &run, News::None, limit, context.console).await?;
     let report = Report::of_run(&run, &hosts);
     context.console.data(&match context.json {
         true => render::json::report(&report),

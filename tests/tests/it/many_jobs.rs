@@ -145,17 +145,19 @@ fn fill(pool: &Pool, run: &RunRecord) {
     });
 }
 
-fn peak_memory(child: &Child) -> u64 {
+/// None of one that has ended.
+fn peak_memory(child: &Child) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
-    let status = status.expect("a program that runs");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+    let status = status.expect("a program that nobody has waited for");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = peak.trim().trim_end_matches("kB").trim().parse().expect("a number");
-    kib << 10
+    Some(kib << 10)
 }
 
 /// Runs a command to its end; what it printed, how long it took to begin, and its memory then, when
-/// all of the answer is there and none of it is read.
-fn measured(pool: &Pool, args: &[&str]) -> (String, Duration, u64) {
+/// all of the answer is there and none of it is read. One whose answer fits into a pipe may have ended
+/// by then.
+fn measured(pool: &Pool, args: &[&str]) -> (String, Duration, Option<u64>) {
     let begun = Instant::now();
     let mut command = pool.client("producer");
     let mut child = command.args(args).stdout(Stdio::piped()).spawn().expect("a program");
@@ -183,7 +185,8 @@ fn the_status_of_ten_thousand_jobs_is_told_soon_and_in_little_memory() {
         let (text, took, memory) = measured(&pool, args);
         assert!(text.contains(known), "{args:?} does not say {known}");
         assert!(took < STATUS_WITHIN, "{args:?} took {took:?}");
-        assert!(memory < MEMORY_MAX, "{args:?} took {} MiB", memory >> 20);
+        assert!(memory.is_some() || args[0] != "status", "{args:?} ended with its answer unread");
+        assert!(memory < Some(MEMORY_MAX), "{args:?} took {memory:?} bytes");
     }
     let (queue, ..) = measured(&pool, &["queue", "--json"]);
     let queue: serde_json::Value = serde_json::from_str(&queue).expect("JSON");
