@@ -24,7 +24,7 @@ use crate::{
     revision::Revision,
     time::Timestamp,
     token::{Class, Identity, Repo, WorkerName},
-    trace::{self, TraceParent},
+    trace::TraceParent,
     version::V1,
 };
 
@@ -50,7 +50,7 @@ pub struct GateRun {
     /// Where it stands.
     pub stage: Stage,
     /// The span that began it, which whoever goes on with it is linked to.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::lenient")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::lenient")]
     pub trace: Option<TraceParent>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
@@ -128,7 +128,7 @@ pub struct JobMessage {
     #[serde(
         default,
         skip_serializing_if = "Before::is_unknown",
-        deserialize_with = "Before::lenient"
+        deserialize_with = "crate::lenient"
     )]
     pub before: Before,
 }
@@ -158,20 +158,6 @@ impl Before {
 
     fn is_unknown(&self) -> bool {
         *self == Self::Unknown
-    }
-
-    /// Whatever it does not know is unknown: a hint must never cost the message that it is in.
-    fn lenient<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Anything {
-            Known(Before),
-            Other(serde::de::IgnoredAny),
-        }
-        Ok(match Anything::deserialize(from)? {
-            Anything::Known(before) => before,
-            Anything::Other(_) => Self::Unknown,
-        })
     }
 }
 

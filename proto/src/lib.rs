@@ -52,3 +52,23 @@ pub use worker::Presence;
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }
+
+/// For a hint in a record: whatever this version cannot read counts as none. A hint that is lost must
+/// never cost the record that it is in.
+fn lenient<'de, D, T>(from: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::Deserialize<'de> + Default,
+{
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Anything<T> {
+        Known(T),
+        Other(serde::de::IgnoredAny),
+    }
+    let read: Anything<T> = serde::Deserialize::deserialize(from)?;
+    Ok(match read {
+        Anything::Known(hint) => hint,
+        Anything::Other(_) => T::default(),
+    })
+}

@@ -12,7 +12,7 @@ use crate::{
     record::Record,
     time::Timestamp,
     token::{Class, Identity, WorkerName},
-    trace::{self, TraceParent},
+    trace::TraceParent,
     version::V1,
 };
 
@@ -42,7 +42,7 @@ pub struct Request {
     pub superseded_by: Option<RunId>,
     /// The span that opened this incarnation, for whoever queues or builds it. A hint: it decides
     /// nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::lenient")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::lenient")]
     pub trace: Option<TraceParent>,
 }
 

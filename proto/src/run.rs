@@ -11,7 +11,7 @@ use crate::{
     revision::Revision,
     time::Timestamp,
     token::{Class, Host, Identity, Repo},
-    trace::{self, TraceParent},
+    trace::TraceParent,
     version::V1,
 };
 
@@ -50,7 +50,7 @@ pub struct RunRecord {
     #[serde(default)]
     pub force: bool,
     /// The span that asked, which a verdict over this run is traced back to.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::lenient")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::lenient")]
     pub trace: Option<TraceParent>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// A `traceparent` of version 00: `00-<32 hex>-<16 hex>-<2 hex>`, neither id all zeros.
 ///
@@ -72,19 +72,10 @@ impl Serialize for TraceParent {
     }
 }
 
-/// For a field of a record: anything else than a `traceparent` counts as none. A trace that is lost
-/// must never cost the record that it is in.
-pub(crate) fn lenient<'de, D: Deserializer<'de>>(from: D) -> Result<Option<TraceParent>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Anything {
-        Text(String),
-        Other(serde::de::IgnoredAny),
+impl<'de> Deserialize<'de> for TraceParent {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
-    Ok(match Anything::deserialize(from)? {
-        Anything::Text(text) => text.parse().ok(),
-        Anything::Other(_) => None,
-    })
 }
 
 #[cfg(test)]
@@ -119,7 +110,7 @@ mod tests {
     fn a_field_that_holds_anything_else_is_as_good_as_none() {
         #[derive(Deserialize)]
         struct Holder {
-            #[serde(default, deserialize_with = "lenient")]
+            #[serde(default, deserialize_with = "crate::lenient")]
             trace: Option<TraceParent>,
         }
         let read = |json: &str| serde_json::from_str::<Holder>(json).expect("readable").trace;

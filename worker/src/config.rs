@@ -239,8 +239,7 @@ impl Config {
     /// Where the outputs of its store lie, if it is one of this machine and in a known place.
     pub fn store_dir(&self) -> Option<PathBuf> {
         let store = self.store.as_deref();
-        let root = |store: &str| store.strip_prefix("local?root=").map(str::to_owned);
-        let known = store.is_none_or(|store| match root(store) {
+        let known = store.is_none_or(|store| match store.strip_prefix("local?root=") {
             Some(root) => !root.contains(['&', '%']),
             None => matches!(store, "auto" | "daemon" | "local") || store.starts_with('/'),
         });
