@@ -6,8 +6,8 @@ use async_nats::jetstream::message::StreamMessage;
 use backon::{ExponentialBuilder, Retryable as _};
 use bytes::Bytes;
 use proto::{
-    JobKey, JobMessage, TraceParent,
-    event::{DeadLetter, JobEvent, WorkerEvent},
+    Class, JobKey, JobMessage, RunRecord, TraceParent, V1,
+    event::{ClassChange, ClassEvent, DeadLetter, JobEvent, RunChange, RunEvent, WorkerEvent},
     log::LogChunk,
     record::Epoch,
     subject::{self, JobSubject},
@@ -15,7 +15,7 @@ use proto::{
 };
 use serde::Serialize;
 
-use crate::{bucket::encode, connection::Bus, error::Error, publish::Publish};
+use crate::{bucket::encode, clock, connection::Bus, error::Error, publish::Publish};
 
 /// What a publish of a job message came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +164,26 @@ impl Bus {
     /// No answer, full, denied.
     pub async fn publish_worker_event(&self, event: &WorkerEvent) -> Result<(), Error> {
         self.publish_news(subject::worker_event(&event.worker, &event.what), event).await
+    }
+
+    /// Publishes what one did to a run. The run is what counts: a broker that does not take the
+    /// news, or does not let one tell, costs a warning.
+    pub async fn tell_of_run(&self, run: &RunRecord, what: RunChange) {
+        let event = RunEvent::of(run, self.identity().clone(), clock::now(), what);
+        self.try_to_tell(subject::run_event(&event), &event).await;
+    }
+
+    /// Publishes what one did to a class, as [`Bus::tell_of_run`] does.
+    pub async fn tell_of_class(&self, class: &Class, what: ClassChange) {
+        let (at, by) = (clock::now(), self.identity().clone());
+        let event = ClassEvent { v: V1, at, class: class.clone(), by, what };
+        self.try_to_tell(subject::class_event(&event), &event).await;
+    }
+
+    async fn try_to_tell(&self, address: String, event: &impl Serialize) {
+        if let Err(error) = self.publish_news(address, event).await {
+            tracing::warn!("done, but not told on nbp.event: failed to {error}");
+        }
     }
 
     async fn publish_news(&self, address: String, event: &impl Serialize) -> Result<(), Error> {

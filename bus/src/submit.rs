@@ -51,18 +51,18 @@ const ASKS_AT_ONCE: usize = 64;
 const RACE_PAUSE: Duration = Duration::from_millis(2);
 
 impl Bus {
-    /// Writes a run. Writing the same one again is fine.
+    /// Writes a run. Writing the same one again is fine; says whether it was not there before.
     ///
     /// # Errors
     /// No answer, denied, or another run under the same id.
-    pub async fn record_run(&self, run: &RunRecord) -> Result<(), Error> {
+    pub async fn record_run(&self, run: &RunRecord) -> Result<bool, Error> {
         let runs = self.runs();
         match runs.put_if(&run.key(), run, 0).await {
             Err(Error::Conflict { subject }) => {
                 let same = runs.get(&run.key()).await?.value.as_ref() == Some(run);
-                if same { Ok(()) } else { Err(Error::Conflict { subject }) }
+                if same { Ok(false) } else { Err(Error::Conflict { subject }) }
             }
-            other => other.map(drop),
+            other => other.map(|_| true),
         }
     }
 

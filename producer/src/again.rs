@@ -1,7 +1,9 @@
 //! Asking for one job again, under a run of its own, so that who asked is on record.
 
 use bus::{Bus, ask_of};
-use proto::{Class, JobKey, Priority, Record, RunId, RunRecord, V1, request::Ask};
+use proto::{
+    Class, JobKey, Priority, Record, RunId, RunRecord, V1, event::RunChange, request::Ask,
+};
 use uuid::Uuid;
 
 use crate::{error::Error, outage::retried, suggest};
@@ -47,5 +49,6 @@ pub(crate) async fn ask_for(
     let ask = Ask { retry: true, ..ask_of(&run, &class) };
     let asked = retried(|| bus.ask(job, &ask)).await?;
     tracing::info!(%job, ?asked, "asked again");
+    bus.tell_of_run(&run, RunChange::submitted(&run)).await;
     Ok(run)
 }

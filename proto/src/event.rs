@@ -1,5 +1,8 @@
 //! What happened, for audit, metrics and whoever subscribes to `nbp.event.>`.
 
+mod asking;
+
+pub use asking::{ClassChange, ClassEvent, RunChange, RunEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::{

@@ -128,7 +128,7 @@ impl Permissions {
             Role::Gate => rights.gate(holder),
             Role::Reader => rights.reader(),
             Role::Operator => rights.operator(holder),
-            Role::Admin => rights.admin(),
+            Role::Admin => rights.admin(holder),
         }
         rights
     }
@@ -181,6 +181,7 @@ impl Permissions {
         self.read(topology::DEAD);
         self.api(&format!("STREAM.MSG.DELETE.{}", topology::DEAD));
         self.api(&format!("CONSUMER.PAUSE.{}.*", topology::JOBS));
+        self.tell_of_classes(holder);
     }
 
     fn worker(&mut self, holder: &Holder<'_>) {
@@ -220,7 +221,8 @@ impl Permissions {
 
     /// Streams, consumers and everything that keeps them. It takes no job by mistake, and nothing
     /// answers it with a stored message as it is, which could be made to land in another bucket.
-    fn admin(&mut self) {
+    fn admin(&mut self, holder: &Holder<'_>) {
+        self.tell_of_classes(holder);
         self.api(">");
         self.publish.deny.push("$JS.API.CONSUMER.MSG.NEXT.>".into());
         self.publish.deny.push("$JS.API.DIRECT.GET.>".into());
@@ -250,6 +252,12 @@ impl Permissions {
         self.say(subject::kv(Bucket::Requests.name(), ">"));
         self.say(subject::kv(Bucket::Runs.name(), &format!("{}.*", holder.identity)));
         self.say(subject::CANCEL_ALL.into());
+        self.say(format!("nbp.event.run.*.*.{}", holder.identity));
+    }
+
+    /// That a class was paused or resumed, in one's own name.
+    fn tell_of_classes(&mut self, holder: &Holder<'_>) {
+        self.say(format!("nbp.event.class.*.*.{}", holder.identity));
     }
 
     fn read(&mut self, stream: &str) {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    event::{What, WorkerChange},
+    event::{ClassEvent, RunEvent, What, WorkerChange},
     job::{GateId, Incarnation, JobKey},
     priority::Priority,
     record::Epoch,
@@ -135,6 +135,16 @@ pub fn events_of_job(job: &JobKey) -> String {
 /// What happened to a worker.
 pub fn worker_event(worker: &WorkerName, what: &WorkerChange) -> String {
     format!("nbp.event.worker.{}.{worker}", what.kind())
+}
+
+/// What was done to a run.
+pub fn run_event(event: &RunEvent) -> String {
+    format!("nbp.event.run.{}.{}.{}", event.what.kind(), event.repo, event.by)
+}
+
+/// What was done to a class.
+pub fn class_event(event: &ClassEvent) -> String {
+    format!("nbp.event.class.{}.{}.{}", event.what.kind(), event.class, event.by)
 }
 
 /// What a gate tells after a landing.

@@ -6,9 +6,9 @@ use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use proto::{
     Attempt, AttemptEnd, Before, Built, ClosureDiff, Epoch, Failure, FailureKind, Finished,
-    InfraKind, JobMessage, LastGood, Outcome, Override, Overrides, Phase, Presence, Priority,
-    Record, Request, RunRecord, Running, Signature, State, Timestamp, V1, Waiting, Wish,
-    event::{DeadLetter, JobEvent, What},
+    Identity, InfraKind, JobMessage, LastGood, Outcome, Override, Overrides, Phase, Presence,
+    Priority, Record, Request, RunRecord, Running, Signature, State, Timestamp, V1, Waiting, Wish,
+    event::{ClassChange, ClassEvent, DeadLetter, JobEvent, RunChange, RunEvent, What},
     gate::{
         Candidate, End, GateRun, Holder, HostResult, HostStanding, Landed, LandedHost, Lease, Made,
         Required, Source, Stage, Tested, Trial, Update,
@@ -200,9 +200,8 @@ fn record_infra_failed_and_cancelled() {
     check(&cancelled, include_str!("wire/record_cancelled.json"));
 }
 
-#[test]
-fn run() {
-    let run = RunRecord {
+fn a_run() -> RunRecord {
+    RunRecord {
         v: V1,
         run: parse(SECOND),
         by: parse("local"),
@@ -216,7 +215,12 @@ fn run() {
         priority: Priority::Normal,
         force: false,
         trace: None,
-    };
+    }
+}
+
+#[test]
+fn run() {
+    let run = a_run();
     check(&run, include_str!("wire/run.json"));
     let traced = RunRecord { trace: Some(parse(TRACE)), ..run.clone() };
     check(&traced, include_str!("wire/run_traced.json"));
@@ -362,6 +366,16 @@ fn job_event_and_dead_letter() {
         attempts: vec![attempt(1, Some(AttemptEnd::WorkerLost))],
     };
     check(&letter, include_str!("wire/dead_letter.json"));
+}
+
+#[test]
+fn what_was_done_to_a_run_and_a_class() {
+    let (at, by) = (Timestamp(1_700_000_000_000), parse::<Identity>("local"));
+    let event = RunEvent::of(&a_run(), by.clone(), at, RunChange::submitted(&a_run()));
+    check(&event, include_str!("wire/run_event.json"));
+    let what = ClassChange::Paused { until: Some(Timestamp(1_700_000_100_000)) };
+    let event = ClassEvent { v: V1, at, class: parse("x86_64-linux"), by, what };
+    check(&event, include_str!("wire/class_event.json"));
 }
 
 fn gate_run(stage: Stage) -> GateRun {

@@ -6,6 +6,7 @@ use bus::{ask_of, retried};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use proto::{
     JobKey, Outcome, RunId, RunRecord, WorkerName,
+    event::RunChange,
     gate::{Doubt, HostStanding, Required},
     request::Ask,
 };
@@ -52,7 +53,7 @@ impl Pool<'_> {
         run: &RunRecord,
         unanswered: &Unanswered,
     ) -> Result<(), bus::Error> {
-        retried(|| self.bus.record_run(run)).await?;
+        let new = retried(|| self.bus.record_run(run)).await?;
         let asks = run.jobs().map(|(job, class)| async move {
             let seen = retried(|| seen(self.bus, &job)).await?;
             if answered(&seen, run.run) && !unanswered.0.contains_key(&job) {
@@ -61,7 +62,11 @@ impl Pool<'_> {
             let ask = unanswered.anew(&job, ask_of(run, class));
             retried(|| self.bus.ask(&job, &ask)).await.map(drop)
         });
-        stream::iter(asks).buffer_unordered(AT_ONCE).try_collect().await
+        stream::iter(asks).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        if new {
+            self.bus.tell_of_run(run, RunChange::submitted(run)).await;
+        }
+        Ok(())
     }
 
     /// Asks once more for what failed, of another worker, unless that was done already and has an

@@ -2,7 +2,7 @@
 //! runs is killed by its worker, which also writes the outcome.
 
 use bus::Bus;
-use proto::{ExitCode, JobKey, RunId};
+use proto::{ExitCode, Host, JobKey, RunId, RunRecord, event::RunChange};
 use serde_json::json;
 
 use crate::{context::Context, error::Error, outage::retried, runs, suggest, target::Target};
@@ -35,13 +35,16 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
 
 async fn of_run(bus: &Bus, id: RunId, context: &Context<'_>) -> Result<(), Error> {
     let run = runs::by_id(bus, id).await?;
+    let mut hosts = Vec::new();
     for (job, _) in run.jobs() {
         let wished = retried(|| bus.withdraw(&job, id, None)).await?;
         let left = retried(|| wishes(bus, &job)).await?.unwrap_or_default().len();
         let withdrawn: Vec<RunId> = wished.then_some(id).into_iter().collect();
         let object = json!({ "job": job, "withdrawn": withdrawn, "wanted_by": left });
         context.did(&said(&job, wished, left), &object)?;
+        hosts.extend(wished.then_some(job.host));
     }
+    tell(bus, &run, hosts).await;
     Ok(())
 }
 
@@ -50,8 +53,12 @@ async fn of_job(bus: &Bus, job: &JobKey, context: &Context<'_>) -> Result<(), Er
     let Some(wanted) = retried(|| wishes(bus, job)).await? else {
         return Err(suggest::unknown_job(bus, job).await);
     };
-    for run in &wanted {
-        retried(|| bus.withdraw(job, *run, None)).await?;
+    for id in &wanted {
+        let wished = retried(|| bus.withdraw(job, *id, None)).await?;
+        // A run that is forgotten has nobody to tell of it.
+        if let (true, Some(run)) = (wished, retried(|| bus.find_run(*id)).await?) {
+            tell(bus, &run, vec![job.host.clone()]).await;
+        }
     }
     let runs: Vec<String> = wanted.iter().map(ToString::to_string).collect();
     let line = match runs.is_empty() {
@@ -59,6 +66,12 @@ async fn of_job(bus: &Bus, job: &JobKey, context: &Context<'_>) -> Result<(), Er
         false => format!("{}: cancelled, unless it has ended ({})", job.host, runs.join(", ")),
     };
     context.did(&line, &json!({ "job": job, "withdrawn": runs, "wanted_by": 0 }))
+}
+
+async fn tell(bus: &Bus, run: &RunRecord, hosts: Vec<Host>) {
+    if !hosts.is_empty() {
+        bus.tell_of_run(run, RunChange::Cancelled { hosts }).await;
+    }
 }
 
 /// The runs that want a job; none when it was never asked for.

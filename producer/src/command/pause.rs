@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bus::UNTIL_RESUMED;
-use proto::{Class, ExitCode};
+use proto::{Class, ExitCode, event::ClassChange};
 use serde_json::json;
 use settings::Span;
 
@@ -63,6 +63,10 @@ async fn set(
             return Err(Error::MissingConsumers { classes: class.to_string() });
         }
         let changed = bus.pause(&class, length).await?;
+        // `UNTIL_RESUMED` is a date only because the server wants one.
+        let until = length.filter(|it| *it != UNTIL_RESUMED).map(|it| bus::clock::now().plus(it));
+        let change = length.map_or(ClassChange::Resumed, |_| ClassChange::Paused { until });
+        bus.tell_of_class(&class, change).await;
         let state = if length.is_some() { "paused" } else { "resumed" };
         let line = format!("{class}: {} consumers {state}", changed.len());
         context.did(&line, &json!({ "class": class, "state": state, "consumers": changed }))?;

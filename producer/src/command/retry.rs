@@ -2,7 +2,7 @@
 //! for one job, under a run of its own.
 
 use bus::{Bus, ask_of};
-use proto::{ExitCode, JobKey, RunId, Standing, request::Ask};
+use proto::{ExitCode, JobKey, RunId, Standing, event::RunChange, request::Ask};
 use serde_json::json;
 
 use crate::{
@@ -55,6 +55,7 @@ async fn retry(
 ) -> Result<(), Error> {
     let run = runs::by_id(bus, run).await?;
     let hosts = retried(|| snapshot::of_run(bus, &run)).await?;
+    let mut retried_hosts = Vec::new();
     for status in &hosts {
         let again = match status.outcome().map(proto::Outcome::standing) {
             Some(Standing::Fail) => true,
@@ -67,7 +68,11 @@ async fn retry(
             let asked = retried(|| bus.ask(&status.job, &ask)).await?;
             tracing::info!(job = %status.job, ?asked, "asked again");
             said(&status.job, run.run, context)?;
+            retried_hosts.push(status.job.host.clone());
         }
+    }
+    if !retried_hosts.is_empty() {
+        bus.tell_of_run(&run, RunChange::Retried { hosts: retried_hosts }).await;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use exposition::Gateway;
 use options::Push;
 use proto::{
     Class, ExitCode, Host, Input, JobKey, Override, Overrides, Priority, Repo, Revision, RunId,
-    RunRecord, TokenError, V1,
+    RunRecord, TokenError, V1, event::RunChange,
 };
 use settings::{Branch, HostGlob};
 use telemetry::span;
@@ -159,8 +159,10 @@ async fn asked(args: &Args, context: &mut Context<'_>) -> Result<Asking, Error> 
     retried(|| bus.record_run(&run)).await?;
     announce(&run, args.wait, context)?;
     let known = ask_all(&bus, &run).await?;
+    bus.tell_of_run(&run, RunChange::submitted(&run)).await;
     if args.supersede {
         for older in supersede::older_runs(&bus, &run).await? {
+            bus.tell_of_run(&older, RunChange::Superseded { by_run: run.run }).await;
             let (id, rev) = (older.run, older.revision.short());
             context.console.say(&format!("run {id} ({rev}) is superseded"));
         }

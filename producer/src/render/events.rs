@@ -8,6 +8,9 @@ use telemetry::plain;
 use super::json;
 use crate::{events::Next, view::utc};
 
+/// Of more hosts than these a line says how many.
+const HOSTS_NAMED: usize = 3;
+
 #[derive(Serialize)]
 struct Object<'a> {
     sequence: u64,
@@ -75,13 +78,25 @@ fn said(event: &Value) -> String {
     let who = event.get("worker").and_then(text);
     let of = |name: &str| event["what"].get(name).or_else(|| event.get(name)).and_then(text);
     let delay = of("delay_ms").map(|ms| format!("again in up to {ms} ms"));
-    let words = ["phase", "outcome", "reason", "why", "message", "revision", "branch"];
-    let words: Vec<String> = words.into_iter().filter_map(of).chain(delay).collect();
+    let until = event["what"]["until"].as_u64().map(|at| format!("until {}", utc(Timestamp(at))));
+    let newer = of("by_run").map(|run| format!("by run {run}"));
+    let words =
+        ["phase", "outcome", "reason", "why", "message", "run", "revision", "ref", "branch"];
+    let words = words.into_iter().filter_map(of);
+    let words: Vec<String> =
+        words.chain(delay).chain(until).chain(newer).chain(hosts(event)).collect();
     match (who, words.is_empty()) {
         (Some(who), true) => who,
         (Some(who), false) => format!("{who}: {}", words.join(", ")),
         (None, _) => words.join(", "),
     }
+}
+
+/// The hosts that an event names, or how many it does.
+fn hosts(event: &Value) -> Option<String> {
+    let hosts = event["what"]["hosts"].as_array()?;
+    let names: Vec<&str> = hosts.iter().filter_map(Value::as_str).collect();
+    Some(if names.len() > HOSTS_NAMED { format!("{} hosts", names.len()) } else { names.join(" ") })
 }
 
 /// Since when a person wants to see: so long ago, or at a date.
@@ -158,6 +173,18 @@ mod tests {
         check("nbp.event.landed.r", landed, &format!("landed r {REV}, master"));
         let ended = json!({"branch": "master", "end": "failed", "revision": REV});
         check("nbp.event.gate.failed.r", ended, &format!("gate.failed r {REV}, master"));
+        let submitted = json!({"run": "1", "revision": REV, "by": "local", "what": {
+            "kind": "submitted", "ref": "refs/heads/master", "hosts": ["a", "b"]}});
+        let expected = format!("run.submitted r.local 1, {REV}, refs/heads/master, a b");
+        check("nbp.event.run.submitted.r.local", submitted, &expected);
+        let hosts = ["a", "b", "c", "d"];
+        let cancelled = json!({"run": "1", "what": {"kind": "cancelled", "hosts": hosts}});
+        check("nbp.event.run.cancelled.r.me", cancelled, "run.cancelled r.me 1, 4 hosts");
+        let superseded = json!({"run": "1", "what": {"by_run": "2"}});
+        check("nbp.event.run.superseded.r.me", superseded, "run.superseded r.me 1, by run 2");
+        let paused = json!({"what": {"kind": "paused", "until": 5_000}});
+        let expected = "class.paused x.me until 1970-01-01T00:00:05Z";
+        check("nbp.event.class.paused.x.me", paused, expected);
         check("nbp.event.of.tomorrow", json!(["x"]), "of.tomorrow");
         let unread = Next::Unreadable(7, "its headers are none".into());
         assert_eq!(text(&unread), "event 7 cannot be read: its headers are none\n");

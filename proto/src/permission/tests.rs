@@ -59,6 +59,10 @@ fn who_writes_what() {
     publish("nbp.event.job.finished.<job>", "w");
     publish("nbp.event.worker.ready.w1", "w");
     publish("nbp.event.worker.ready.w2", "");
+    publish("nbp.event.run.submitted.r.<own>", "sgo");
+    publish("nbp.event.run.submitted.r.<other>", "");
+    publish("nbp.event.class.paused.x86_64-linux.<own>", "oa");
+    publish("nbp.event.class.paused.x86_64-linux.<other>", "");
     publish("nbp.event.landed.r", "g");
     publish("nbp.event.gate.failed.r", "g");
     publish("nbp.dead.<job>", "w");

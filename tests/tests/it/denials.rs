@@ -10,7 +10,7 @@ use crate::{DEADLINE, all_built, text};
 
 /// In somebody's name, a publish that must be refused. `{job}` is a job with a result, `{ci}` and
 /// so on are public keys.
-const PUBLISHES: [(&str, &str); 81] = [
+const PUBLISHES: [(&str, &str); 85] = [
     // Results are written by workers only.
     ("ci", "$KV.nbp-results.{job}"),
     ("gate", "$KV.nbp-results.{job}"),
@@ -90,6 +90,9 @@ const PUBLISHES: [(&str, &str); 81] = [
     ("ci", "$KV.nbp-workers.w1"),
     ("ci", "nbp.log.{job}.1"),
     ("ci", "nbp.event.landed.homelab"),
+    ("ci", "nbp.event.run.submitted.homelab.{gate}"),
+    ("ci", "nbp.event.class.paused.x86_64-linux.{ci}"),
+    ("ops", "nbp.event.class.paused.x86_64-linux.{admin}"),
     ("gate", "nbp.event.job.finished.{job}"),
     ("gate", "nbp.dead.{job}"),
     // Readers write nothing at all.
@@ -98,6 +101,7 @@ const PUBLISHES: [(&str, &str); 81] = [
     ("reader", "nbp.build.x86_64-linux.high.{job}.{run}"),
     ("reader", "nbp.cancel.{job}"),
     ("reader", "nbp.event.landed.homelab"),
+    ("reader", "nbp.event.run.submitted.homelab.{reader}"),
     ("reader", "nbp.log.{job}.1"),
     ("reader", "_INBOX_{ci}.x"),
 ];
@@ -228,6 +232,7 @@ fn nobody_gets_an_answer_stored_where_he_may_not_write() {
         "$KV.nbp-runs.{ci}.{run}",
         "$KV.nbp-gates.homelab.master",
         "nbp.build.x86_64-linux.high.{job}.{run}",
+        "nbp.event.run.submitted.homelab.{ci}",
         "nbp.event.landed.homelab",
     ];
     // By the name that the server gives it, where it lets calls through to the pool's account.
@@ -235,6 +240,8 @@ fn nobody_gets_an_answer_stored_where_he_may_not_write() {
         "NBP.KV.nbp-runs.{gate}.{run}",
         "$KV.nbp-runs.{gate}.{run}",
         "NBP.KV.nbp-gates.homelab.master",
+        "nbp.event.run.submitted.homelab.{gate}",
+        "nbp.event.class.paused.x86_64-linux.{ops}",
         "nbp.event.landed.homelab",
     ];
     block_on(async {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::{Flake, Pool, eventually, pool::REPO};
 
 use crate::{DEADLINE, text};
@@ -114,6 +114,59 @@ fn what_is_no_event_of_ours_stops_nobody() {
     assert!(events[0]["error"].is_string());
     let shown = pool.producer(&["events"]).expect_code(0);
     assert!(shown.stdout.contains("it is no JSON") && !shown.stdout.contains('\u{1b}'), "{shown}");
+}
+
+#[test]
+fn who_asked_for_what_and_who_took_it_back_is_told() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(2));
+    let id = |output: tests::Output| text(&output.expect_code(0).json()["run"]);
+    pool.producer(&["pause", "--for", "2h"]).expect_code(0);
+    let first = id(pool.submit(&["--all", "--ref", "master", "--json"]));
+    let second = id(pool.submit(&["--all", "--ref", "master", "--supersede", "--json"]));
+    pool.producer(&["cancel", &second]).expect_code(0);
+    // Nobody wants it any more: told once.
+    pool.producer(&["cancel", &second]).expect_code(0);
+    pool.producer(&["resume"]).expect_code(0);
+    let worker = pool.worker("w1");
+    pool.producer(&["watch", &second]).expect_code(4);
+    pool.producer(&["retry", &second]).expect_code(0);
+    pool.producer(&["watch", &second]).expect_code(0);
+    // One job, in a run of its own.
+    let third = id(pool.producer(&["retry", &format!("{REPO}.{rev}.h01"), "--json"]));
+    drop(worker);
+
+    let (hosts, reference) = (json!(["h01", "h02"]), "refs/heads/master");
+    let submitted = |hosts: &Value| {
+        json!({"kind": "submitted", "hosts": hosts, "priority": "normal",
+                                           "force": false})
+    };
+    let mut of_branch = submitted(&hosts);
+    of_branch["ref"] = reference.into();
+    let expected = [
+        (&first, of_branch.clone()),
+        (&second, of_branch),
+        (&first, json!({"kind": "superseded", "by_run": second})),
+        (&second, json!({"kind": "cancelled", "hosts": hosts})),
+        (&second, json!({"kind": "retried", "hosts": hosts})),
+        (&third, submitted(&json!(["h01"]))),
+    ];
+    let told = finished(&pool, &["--filter", "run.>"]);
+    let whats = told.iter().map(|it| (text(&it["event"]["run"]), it["event"]["what"].clone()));
+    let expected = expected.map(|(run, what)| (run.clone(), what));
+    assert_eq!(whats.collect::<Vec<_>>(), expected);
+    let submitted = &told[0];
+    assert_eq!(submitted["subject"], format!("nbp.event.run.submitted.{REPO}.local"));
+    assert_eq!(submitted["event"]["by"], "local");
+    assert_eq!(submitted["event"]["revision"], rev);
+
+    let classes = finished(&pool, &["--filter", "class.*.x86_64-linux.>"]);
+    let [paused, resumed] = &classes[..] else { panic!("{classes:?}") };
+    assert_eq!(paused["subject"], "nbp.event.class.paused.x86_64-linux.local");
+    let length = paused["event"]["what"]["until"].as_u64().expect("a time")
+        - paused["event"]["at"].as_u64().expect("a time");
+    assert!((7_199_000..=7_200_000).contains(&length), "{length}");
+    assert_eq!(resumed["event"]["what"], json!({"kind": "resumed"}));
 }
 
 /// To the millisecond, as `date --iso-8601=ns` writes it.
