@@ -160,6 +160,7 @@ impl Bus {
     /// # Errors
     /// See [`ConnectError`]; a broker that is away is one only after `endpoint.patience`.
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, ConnectError> {
+        refuse_login_in_url(&endpoint.url)?;
         let Login { mut options, identity, keys } = login(endpoint)?;
         let (link_is, link) = watch::channel(Link::Down);
         let denials = Denials::default();
@@ -250,6 +251,23 @@ fn reconnect_pause(attempt: usize) -> Duration {
     pause.mul_f64(0.9 + 0.1 * f64::from(std::process::id() % 8) / 8.0)
 }
 
+/// The pool logs in by NKey alone. A name or password in the URL would do nothing, but be quoted in
+/// messages: it is refused without being shown.
+fn refuse_login_in_url(url: &str) -> Result<(), ConnectError> {
+    let has_login = |server: &str| {
+        let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
+        rest.split('/').next().is_some_and(|place| place.contains('@'))
+    };
+    match url.split(',').any(has_login) {
+        false => Ok(()),
+        true => Err(ConnectError::Url {
+            url: "<hidden>".into(),
+            reason: "it holds a login, and only a key logs in: --nkey-file or [nats] nkey_file"
+                .into(),
+        }),
+    }
+}
+
 async fn first_connection(
     options: &ConnectOptions,
     endpoint: &Endpoint,
@@ -294,6 +312,23 @@ async fn first_connection(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_login_in_the_url_is_refused_and_not_shown() {
+        for url in [
+            "nats://me:hunter2@h:4222",
+            "nats://hunter2@h",
+            "me:hunter2@h",
+            "nats://a:4222,tls://me:hunter2@h",
+        ] {
+            let error = refuse_login_in_url(url).expect_err("refused");
+            assert!(error.is_usage() && !error.to_string().contains("hunter2"), "{error}");
+        }
+        for url in ["nats://h:4222", "h", "tls://a,tls://b:1", "nats://[::1]:4222", "nats://h/a@b"]
+        {
+            assert!(refuse_login_in_url(url).is_ok(), "{url}");
+        }
+    }
 
     #[test]
     fn reconnecting_starts_at_once_and_slows_down() {

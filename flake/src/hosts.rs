@@ -74,7 +74,7 @@ in first [
 
 /// Words of Nix's evaluator, for faults that no other network or machine would mend. A message
 /// that has none of them may be about a fetch, so nobody's flake is blamed for it.
-const FLAKE_FAULTS: [&str; 13] = [
+const FLAKE_FAULTS: [&str; 15] = [
     "syntax error",
     "undefined variable",
     "does not provide attribute",
@@ -86,6 +86,8 @@ const FLAKE_FAULTS: [&str; 13] = [
     "was expected",
     "cannot coerce",
     "not a function",
+    "called with unexpected argument",
+    "called without required argument",
     "cannot write modified lock file",
     // What newer ones say of a string that is no text.
     "invalid UTF-8",
@@ -240,6 +242,19 @@ mod tests {
         let branch: Branch = branch.parse().expect("a branch");
         let made = flake_url(&url, &git::full_ref(&branch), &REV.parse().expect("a revision"));
         assert_eq!(made, format!("git+{place}?ref=refs/heads/{git_ref}&rev={REV}"));
+    }
+
+    #[test]
+    fn a_mistake_in_the_flake_is_told_from_trouble_on_the_way() {
+        for broken in [
+            "error: 'outputs' at /flake.nix:3:13 called with unexpected argument 'x'",
+            "error: function 'outputs' called without required argument 'nixpkgs'",
+            "error: attribute 'hosts' missing",
+        ] {
+            assert!(matches!(fault(broken), FlakeError::Broken { .. }), "{broken}");
+        }
+        let away = "error: unable to download 'https://x': Couldn't resolve host name (6)";
+        assert!(matches!(fault(away), FlakeError::Failed { .. }), "{away}");
     }
 
     #[test]

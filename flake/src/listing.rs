@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use proto::{Class, Host, TokenError, token::shown};
-use settings::{HostGlob, RepoTable};
+use settings::{HostGlob, RepoTable, did_you_mean};
 
 use crate::hosts::{Flake, FlakeError};
 
@@ -60,6 +60,7 @@ impl Listing {
         repo: &RepoTable,
         exclude: &[HostGlob],
     ) -> Result<Self, ListingError> {
+        let asked = exclude;
         let exclude = set(exclude.iter().chain(&repo.exclude));
         // Both by one process where no host is left out: those need not even evaluate.
         let told = match exclude.is_empty() {
@@ -71,10 +72,14 @@ impl Listing {
             // Who is at fault, and all names although a host is broken.
             None => (flake.names().await?, None),
         };
+        let idle: Vec<String> = idle(asked, &names).collect();
         let Chosen { hosts, excluded, unnameable } = chosen(names, &exclude)?;
         let bad = |name: &String| format!("left out, and no name that a job can have: {name}");
-        let mut listing =
-            Self { excluded, notes: unnameable.iter().map(bad).collect(), ..Self::default() };
+        let mut listing = Self {
+            excluded,
+            notes: unnameable.iter().map(bad).chain(idle).collect(),
+            ..Self::default()
+        };
         if hosts.is_empty() {
             return Ok(listing);
         }
@@ -128,6 +133,20 @@ pub fn chosen(names: Vec<String>, exclude: &GlobSet) -> Result<Chosen, ListingEr
     if bad.is_empty() { Ok(chosen) } else { Err(ListingError::BadNames(bad)) }
 }
 
+/// A line for each glob that leaves nothing out: it is most likely misspelt, and what it was to
+/// leave out is built.
+pub fn idle<'a>(globs: &'a [HostGlob], names: &'a [String]) -> impl Iterator<Item = String> + 'a {
+    let idle = |glob: &&HostGlob| {
+        let set = set(std::iter::once(*glob));
+        !names.iter().any(|name| set.is_match(name))
+    };
+    globs.iter().filter(idle).map(|glob| {
+        let words = glob.to_string().replace(['*', '?'], "");
+        let hint = did_you_mean(&words, names.iter().map(String::as_str));
+        format!("--exclude {glob} matches no host{hint}")
+    })
+}
+
 /// `HostGlob` matches legal names only; a name that is not legal may be excluded too.
 pub fn set<'a>(globs: impl Iterator<Item = &'a HostGlob>) -> GlobSet {
     let mut set = GlobSetBuilder::new();
@@ -161,6 +180,18 @@ mod tests {
         );
         let none = check(&["a"], &["*"]).expect("legal names");
         assert_eq!((none.hosts.len(), none.excluded.len()), (0, 1));
+    }
+
+    #[test]
+    fn a_glob_that_leaves_nothing_out_is_told_of() {
+        let globs = ["gunterr*", "ns*", "zzz"].map(|glob| glob.parse().expect("a glob"));
+        let names = ["gunter", "ns1"].map(str::to_owned);
+        let told: Vec<String> = idle(&globs, &names).collect();
+        let expected = [
+            "--exclude gunterr* matches no host; did you mean gunter?",
+            "--exclude zzz matches no host",
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 use bus::PublicKey;
 use proto::{Identity, Input, Repo};
 use serde::Deserialize;
-use settings::{NatsTable, RepoTable, Span};
+use settings::{NatsTable, RepoTable, Span, did_you_mean};
 
 use crate::{
     checkout::Author,
@@ -224,7 +224,10 @@ impl Config {
             let names: Vec<&str> = self.repos.keys().map(Repo::as_str).collect();
             let known = match names.is_empty() {
                 true => format!("{} has no [repos.<name>]", self.place()),
-                false => format!("{} knows {}", self.place(), names.join(", ")),
+                false => {
+                    let hint = did_you_mean(repo.as_str(), names.iter().copied());
+                    format!("{} knows {}{hint}", self.place(), names.join(", "))
+                }
             };
             Error::UnknownRepo { repo: repo.clone(), known }
         })

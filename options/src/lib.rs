@@ -29,7 +29,7 @@ pub use push::{Push, tell};
 #[derive(Clone, Debug, Default, Args)]
 pub struct Broker {
     /// The broker; several URLs with commas between [default: nats://127.0.0.1:4222]
-    #[arg(long, env = "NATS_URL", global = true, value_name = "URL")]
+    #[arg(long, env = "NATS_URL", hide_env_values = true, global = true, value_name = "URL")]
     pub nats_url: Option<String>,
     /// File with the NKey seed
     #[arg(long, env = "NATS_NKEY", global = true, value_name = "FILE")]

@@ -7,7 +7,7 @@ use std::{
 
 use proto::{Class, Host, Repo, TokenError};
 use serde::Deserialize;
-use settings::{CLASS_DEFAULT, NatsTable, RepoTable};
+use settings::{CLASS_DEFAULT, NatsTable, RepoTable, did_you_mean};
 
 use crate::error::Error;
 
@@ -68,7 +68,7 @@ impl Config {
     pub(crate) fn repo(&self, repo: &Repo) -> Result<&RepoTable, Error> {
         self.repos
             .get(repo)
-            .ok_or_else(|| Error::UnknownRepo { repo: repo.clone(), known: self.known() })
+            .ok_or_else(|| Error::UnknownRepo { repo: repo.clone(), known: self.known(repo) })
     }
 
     /// The class of a host of any repository, known or not, when its system is not known.
@@ -79,12 +79,15 @@ impl Config {
         }
     }
 
-    fn known(&self) -> String {
+    fn known(&self, asked: &Repo) -> String {
         let names: Vec<&str> = self.repos.keys().map(Repo::as_str).collect();
         match (&self.path, names.is_empty()) {
             (None, _) => "no config file was given (--config, NBP_CONFIG)".into(),
             (Some(path), true) => format!("{} has no [repos.<name>]", path.display()),
-            (Some(path), false) => format!("{} knows {}", path.display(), names.join(", ")),
+            (Some(path), false) => {
+                let hint = did_you_mean(asked.as_str(), names.iter().copied());
+                format!("{} knows {}{hint}", path.display(), names.join(", "))
+            }
         }
     }
 }

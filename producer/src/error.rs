@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use flake::{FlakeError, GitError, ListingError};
-use proto::{ExitCode, Identity, JobKey, Repo, RunId};
+use proto::{Class, ExitCode, Identity, JobKey, Repo, RunId};
 
 use crate::{broker_file::BrokerFileError, config::ClassError};
 
@@ -76,16 +76,28 @@ pub enum Error {
         /// The classes, with commas between.
         classes: String,
     },
+    /// A class that nobody set up.
+    #[error("find class {class}: the broker hands out {known}{hint}")]
+    UnknownClass {
+        /// Which.
+        class: Class,
+        /// Those that are set up, with commas between.
+        known: String,
+        /// What may have been meant.
+        hint: String,
+    },
     /// No such run.
     #[error("find run {0}: nobody recorded it, or its record contradicts its key")]
     UnknownRun(RunId),
     /// This identity has no run that fits.
-    #[error("find a run of {by}{of}: there is none; name a run, or --repo and --rev")]
+    #[error("find a run of {by}{of}: there is none{hint}; name a run, or --repo and --rev")]
     NoRun {
         /// Whose.
         by: Identity,
         /// What it should have had.
         of: String,
+        /// What may have been meant.
+        hint: String,
     },
     /// Nobody ever asked for it.
     #[error("find job {job}: nobody asked for it{hint}")]
@@ -185,6 +197,7 @@ impl Error {
             | Self::Overrides(_)
             | Self::OtherOverrides(_)
             | Self::MissingConsumers { .. }
+            | Self::UnknownClass { .. }
             | Self::UnknownRun(_)
             | Self::NoRun { .. }
             | Self::UnknownJob { .. }

@@ -80,12 +80,13 @@ pub(crate) async fn expected(
 /// Hosts that were named: the repo's own `exclude` is about `--all`, a name wins over it.
 fn named(wanted: Wanted<'_>, config: &Config) -> Result<Listing, Error> {
     let exclude = listing::set(wanted.exclude.iter());
-    let names = wanted.hosts.iter().map(ToString::to_string).collect();
+    let names: Vec<String> = wanted.hosts.iter().map(ToString::to_string).collect();
+    let notes = listing::idle(wanted.exclude, &names).collect();
     let Chosen { hosts, excluded, .. } = listing::chosen(names, &exclude)?;
     let class = |host: Host| {
         let class = config.class_of(wanted.repo, &host).map_err(ListingError::HostClass)?;
         Ok((host, class))
     };
     let hosts = hosts.into_iter().map(class).collect::<Result<_, Error>>()?;
-    Ok(Listing { hosts, excluded, notes: Vec::new() })
+    Ok(Listing { hosts, excluded, notes })
 }

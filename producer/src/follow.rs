@@ -3,20 +3,23 @@
 //! A change of a record is a hint to read again from the leader; a slow poll catches what no hint
 //! came for. A host that has ended counts as ended: a later asking of somebody else is not ours.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
 
 use bus::Bus;
 use display::Live;
 use futures_util::{StreamExt as _, stream};
 use options::Console;
-use proto::{ExitCode, JobKey, RunRecord, subject, topology::Bucket};
+use proto::{Class, ExitCode, JobKey, RunRecord, subject, topology::Bucket};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::{
     error::Error,
     outage::Outage,
     progress::{Progress, standing},
-    queue::{self, Around},
+    queue::{self, Around, Place},
     snapshot,
     view::{self, HostStatus, Queue, Stand},
 };
@@ -206,18 +209,42 @@ impl Follow<'_> {
             self.progress.say(change.text());
         }
         let Some(read) = read else { return Ok(()) };
-        for (at, after) in which.into_iter().zip(read) {
+        let (mut gone, which) = (Vec::new(), which);
+        for (at, after) in which.iter().copied().zip(read) {
             let before = std::mem::replace(&mut self.hosts[at], after);
             let after = &self.hosts[at];
+            gone.extend(before.place().filter(|_| after.is_taken()).map(|it| (at, it)));
             if (self.looked || self.ended_just_now(after)) && before.phrase() != after.phrase() {
                 self.progress.changed(&before, after);
             }
         }
+        self.close_up(&gone, &which);
         if !std::mem::replace(&mut self.looked, true) {
             self.progress.heartbeat(&self.hosts);
         }
         self.progress.show(&self.hosts);
         Ok(())
+    }
+
+    /// Hosts of which some are ahead no more come nearer; `read` were judged by what is known now.
+    fn close_up(&mut self, gone: &[(usize, Place)], read: &[usize]) {
+        let gone: Vec<(Class, usize)> =
+            gone.iter().map(|(at, it)| (self.hosts[*at].class.clone(), it.position)).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let read: HashSet<&usize> = read.iter().collect();
+        for (at, host) in self.hosts.iter_mut().enumerate() {
+            let Stand::Queued(Queue::Served(Some(place))) = &mut host.stand else { continue };
+            if !read.contains(&at) {
+                let of_class = || gone.iter().filter(|(class, _)| *class == host.class);
+                let ahead = of_class().filter(|(_, gone)| *gone < place.position).count();
+                place.position -= ahead;
+                place.of -= of_class().count();
+            }
+        }
+        let taken = self.hosts.iter().filter(|it| it.is_taken()).map(|it| &it.job).collect();
+        self.around.take_out(&taken);
     }
 
     /// Puts back what a crash of a submit or a lost message left undone. Best effort: whether the

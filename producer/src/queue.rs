@@ -3,7 +3,10 @@
 //!
 //! [`read`] asks the broker, [`Around`] and [`QueueView`] make something of it, and nothing prints.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+};
 
 use bus::{Bus, Lane, LaneState};
 use proto::{
@@ -62,6 +65,28 @@ impl Around {
     /// The same queue, with workers of which more is known.
     pub(crate) fn with(&self, workers: Vec<Presence>) -> Self {
         Self::of(workers, self.queued.clone(), self.lanes.clone())
+    }
+
+    /// Leaves out jobs of which more is known than workers told: a record says at once that it is
+    /// taken, presence up to 15 s later.
+    pub(crate) fn take_out(&mut self, taken: &HashSet<&JobKey>) {
+        if self.has_any(taken) {
+            self.queued.retain(|it| !taken.contains(&it.job));
+            self.places = self.placed();
+        }
+    }
+
+    /// The same of a copy, where there is anything to leave out.
+    pub(crate) fn without(&self, taken: &HashSet<&JobKey>) -> Cow<'_, Self> {
+        let mut around = Cow::Borrowed(self);
+        if self.has_any(taken) {
+            around.to_mut().take_out(taken);
+        }
+        around
+    }
+
+    fn has_any(&self, taken: &HashSet<&JobKey>) -> bool {
+        self.places.keys().any(|(job, _)| taken.contains(job))
     }
 
     /// Where a job stands that waits to be taken.

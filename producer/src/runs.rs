@@ -1,19 +1,21 @@
 //! Finding runs: by id, or the newest of this identity that fits.
 
 use bus::Bus;
-use proto::{RunId, RunRecord};
+use proto::{Repo, RunId, RunRecord};
 
-use crate::error::Error;
+use crate::{error::Error, outage::retried, suggest};
 
 /// A run by its id, whoever asked.
 pub(crate) async fn by_id(bus: &Bus, run: RunId) -> Result<RunRecord, Error> {
     bus.find_run(run).await?.ok_or(Error::UnknownRun(run))
 }
 
-/// The newest run of this identity that fits; `of` says in words what was looked for.
+/// The newest run of this identity that fits; `of` says in words what was looked for, and `repo`
+/// is the one that it was to be of.
 pub(crate) async fn newest(
     bus: &Bus,
     of: &str,
+    repo: Option<&Repo>,
     fits: impl Fn(&RunRecord) -> bool,
 ) -> Result<RunRecord, Error> {
     let by = bus.identity();
@@ -25,5 +27,9 @@ pub(crate) async fn newest(
             return Ok(run);
         }
     }
-    Err(Error::NoRun { by: by.clone(), of: of.to_owned() })
+    let hint = match repo {
+        Some(repo) => retried(|| suggest::repo(bus, repo)).await?,
+        None => String::new(),
+    };
+    Err(Error::NoRun { by: by.clone(), of: of.to_owned(), hint })
 }

@@ -24,10 +24,18 @@ pub(crate) async fn read(
 ) -> Result<Vec<HostStatus>, bus::Error> {
     let reads = jobs.into_iter().map(|(job, class)| async move {
         let seen = seen(bus, &job).await?;
-        let look = Look { around, now: bus::clock::now() };
-        Ok(HostStatus::of(job, &class, &seen, look))
+        Ok((job, class, seen))
     });
-    stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
+    let found: Vec<_> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+    Ok(judged(found, around))
+}
+
+/// All at once: a job that is taken is ahead of no other any more.
+fn judged(found: Vec<(JobKey, Class, Seen)>, around: &Around) -> Vec<HostStatus> {
+    let taken = found.iter().filter(|(_, _, seen)| seen.taken()).map(|(job, _, _)| job).collect();
+    let around = around.without(&taken);
+    let look = Look { around: &around, now: bus::clock::now() };
+    found.into_iter().map(|(job, class, seen)| HostStatus::of(job, &class, &seen, look)).collect()
 }
 
 /// The state of all jobs of a run, and why those wait that do.
@@ -45,7 +53,7 @@ pub(crate) async fn glance(bus: &Bus, run: &RunRecord) -> Result<Vec<HostStatus>
     let recorded = bus.runs().get(&run.key()).await?.time;
     let queued: HashSet<&JobKey> = around.queued().iter().map(|it| &it.job).collect();
     let reads = run.jobs().map(|(job, class)| {
-        let (around, queued) = (&around, &queued);
+        let queued = &queued;
         async move {
             let record = bus.results().get(&job.to_string()).await?;
             let answers = record.value.as_ref().is_some_and(ended) && record.time > recorded;
@@ -53,11 +61,11 @@ pub(crate) async fn glance(bus: &Bus, run: &RunRecord) -> Result<Vec<HostStatus>
                 true => Seen::of(Entry::none(), record),
                 false => with_request(bus, &job, record).await?,
             };
-            let look = Look { around, now: bus::clock::now() };
-            Ok(HostStatus::of(job, class, &seen, look))
+            Ok((job, class.clone(), seen))
         }
     });
-    stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
+    let found: Vec<_> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+    Ok(judged(found, &around))
 }
 
 /// The living workers.

@@ -88,6 +88,18 @@ pub(crate) struct Look<'a> {
     pub(crate) now: Timestamp,
 }
 
+impl Seen {
+    /// No worker has still to take it: one has it, or it has ended.
+    pub(crate) fn taken(&self) -> bool {
+        let of_request = |record: &&Record| {
+            let request = self.request.value.as_ref();
+            request.is_none_or(|request| request.incarnation == record.incarnation)
+        };
+        let record = self.record.value.as_ref().filter(of_request);
+        record.is_some_and(|record| !matches!(record.state, State::Waiting(_)))
+    }
+}
+
 impl HostStatus {
     /// Judges one job; `class` counts until its request says otherwise.
     pub(crate) fn of(job: JobKey, class: &Class, seen: &Seen, look: Look<'_>) -> Self {
@@ -108,6 +120,19 @@ impl HostStatus {
     /// How it ended, if it did.
     pub(crate) fn outcome(&self) -> Option<&Outcome> {
         self.finished().map(|finished| &finished.outcome)
+    }
+
+    /// Its place in the queue, while it waits there and somebody looked.
+    pub(crate) fn place(&self) -> Option<Place> {
+        match &self.stand {
+            Stand::Queued(Queue::Served(place)) => *place,
+            _ => None,
+        }
+    }
+
+    /// No worker has still to take it: one has it, or it has ended.
+    pub(crate) fn is_taken(&self) -> bool {
+        matches!(self.stand, Stand::Running { .. } | Stand::Finished(_))
     }
 
     /// Its result, if it ended.

@@ -6,12 +6,14 @@
 
 mod branch;
 mod load;
+mod near;
 mod quantity;
 mod tables;
 mod url;
 
 pub use branch::{Branch, BranchError, BranchGlob};
 pub use load::{SettingsError, load, parse};
+pub use near::{did_you_mean, near};
 pub use quantity::{Size, Span};
 pub use tables::{
     CLASS_DEFAULT, DEFAULT_REF, Feature, FeatureError, HostGlob, HostTable, LimitsTable, NatsTable,

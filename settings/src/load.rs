@@ -9,6 +9,8 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
+use crate::near;
+
 /// A config file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -98,13 +100,10 @@ fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
 }
 
 fn nearest(unknown: &str, valid: &[&str]) -> String {
-    /// Below this Jaro-Winkler similarity a hint misleads more often than it helps.
-    const SIMILAR_MIN: f64 = 0.7;
-    let scored = valid.iter().map(|name| (strsim::jaro_winkler(unknown, name), *name));
-    match scored.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((score, name)) if score >= SIMILAR_MIN => format!("did you mean `{name}`?"),
-        Some(_) => format!("valid keys are `{}`", valid.join("`, `")),
-        None => "there are no keys here".to_owned(),
+    match (near(unknown, valid.iter().copied()).first(), valid.is_empty()) {
+        (Some(name), _) => format!("did you mean `{name}`?"),
+        (None, false) => format!("valid keys are `{}`", valid.join("`, `")),
+        (None, true) => "there are no keys here".to_owned(),
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) async fn run(
     console: &Console,
     json: bool,
 ) -> Result<ExitCode, Error> {
+    // One that is misspelt would have nothing that waits, for ever.
+    args.repo.as_ref().map(|repo| config.repo(repo)).transpose()?;
     let deadline = args.deadline.map(|Span(span)| Instant::now() + span);
     let resuming = Resuming { bus, config, deadline, gateway: args.push.gateway()? };
     let mut worst = ExitCode::Done;

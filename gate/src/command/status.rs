@@ -43,6 +43,10 @@ pub(crate) async fn run(
         let holder = live(&lease, now).map(|(holder, _)| holder);
         found.push(Standing { run, holder });
     }
+    if let Some(repo) = args.repo.as_ref().filter(|_| found.is_empty()) {
+        // It had no run so far, or there is no such repository.
+        config.repo(repo)?;
+    }
     let site = config.site(None, None);
     let text = match json {
         true => told::standings_json(&found, &site),

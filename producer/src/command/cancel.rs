@@ -2,10 +2,13 @@
 //! runs is killed by its worker, which also writes the outcome.
 
 use bus::Bus;
-use proto::{ExitCode, Host, JobKey, RunId, RunRecord, event::RunChange};
+use proto::{ExitCode, Host, JobKey, Outcome, Record, RunId, RunRecord, event::RunChange};
 use serde_json::json;
 
-use crate::{context::Context, error::Error, outage::retried, runs, suggest, target::Target};
+use crate::{
+    context::Context, error::Error, outage::retried, runs, snapshot, suggest, target::Target,
+    view::Seen,
+};
 
 /// Below its help.
 const EXAMPLES: &str = "\
@@ -38,10 +41,9 @@ async fn of_run(bus: &Bus, id: RunId, context: &Context<'_>) -> Result<(), Error
     let mut hosts = Vec::new();
     for (job, _) in run.jobs() {
         let wished = retried(|| bus.withdraw(&job, id, None)).await?;
-        let left = retried(|| wishes(bus, &job)).await?.unwrap_or_default().len();
+        let left = retried(|| left(bus, &job)).await?.unwrap_or_default();
         let withdrawn: Vec<RunId> = wished.then_some(id).into_iter().collect();
-        let object = json!({ "job": job, "withdrawn": withdrawn, "wanted_by": left });
-        context.did(&said(&job, wished, left), &object)?;
+        context.did(&said(&job, wished, &left), &left.json(&job, &withdrawn))?;
         hosts.extend(wished.then_some(job.host));
     }
     tell(bus, &run, hosts).await;
@@ -50,22 +52,25 @@ async fn of_run(bus: &Bus, id: RunId, context: &Context<'_>) -> Result<(), Error
 
 /// Takes every run's wish away.
 async fn of_job(bus: &Bus, job: &JobKey, context: &Context<'_>) -> Result<(), Error> {
-    let Some(wanted) = retried(|| wishes(bus, job)).await? else {
+    let Some(before) = retried(|| left(bus, job)).await? else {
         return Err(suggest::unknown_job(bus, job).await);
     };
-    for id in &wanted {
+    for id in &before.wanted {
         let wished = retried(|| bus.withdraw(job, *id, None)).await?;
         // A run that is forgotten has nobody to tell of it.
         if let (true, Some(run)) = (wished, retried(|| bus.find_run(*id)).await?) {
             tell(bus, &run, vec![job.host.clone()]).await;
         }
     }
-    let runs: Vec<String> = wanted.iter().map(ToString::to_string).collect();
-    let line = match runs.is_empty() {
+    let left = retried(|| left(bus, job)).await?.unwrap_or_default();
+    let line = match before.wanted.is_empty() {
         true => format!("{}: nobody wants it", job.host),
-        false => format!("{}: cancelled, unless it has ended ({})", job.host, runs.join(", ")),
+        false => {
+            let runs: Vec<String> = before.wanted.iter().map(ToString::to_string).collect();
+            format!("{} ({})", said(job, true, &left), runs.join(", "))
+        }
     };
-    context.did(&line, &json!({ "job": job, "withdrawn": runs, "wanted_by": 0 }))
+    context.did(&line, &left.json(job, &before.wanted))
 }
 
 async fn tell(bus: &Bus, run: &RunRecord, hosts: Vec<Host>) {
@@ -74,18 +79,58 @@ async fn tell(bus: &Bus, run: &RunRecord, hosts: Vec<Host>) {
     }
 }
 
-/// The runs that want a job; none when it was never asked for.
-async fn wishes(bus: &Bus, job: &JobKey) -> Result<Option<Vec<RunId>>, bus::Error> {
-    let request = bus.requests().get(&job.to_string()).await?.value;
-    Ok(request.map(|request| request.wanted_by.into_keys().collect()))
+/// What there is of a job.
+#[derive(Default)]
+struct Left {
+    /// The runs that want it.
+    wanted: Vec<RunId>,
+    /// How this asking for it ended, if it did.
+    outcome: Option<Outcome>,
+}
+
+impl Left {
+    fn json(&self, job: &JobKey, withdrawn: &[RunId]) -> serde_json::Value {
+        let outcome = self.outcome.as_ref().map(Outcome::name);
+        let wanted_by = self.wanted.len();
+        json!({ "job": job, "withdrawn": withdrawn, "wanted_by": wanted_by, "outcome": outcome })
+    }
+}
+
+/// `None` when it was never asked for.
+async fn left(bus: &Bus, job: &JobKey) -> Result<Option<Left>, bus::Error> {
+    let Seen { request, record } = snapshot::seen(bus, job).await?;
+    let Some(request) = request.value else { return Ok(None) };
+    let record = record.value.filter(|record| record.incarnation == request.incarnation);
+    let outcome = record.as_ref().and_then(Record::outcome).cloned();
+    Ok(Some(Left { wanted: request.wanted_by.into_keys().collect(), outcome }))
 }
 
 /// What became of one host of the run.
-fn said(job: &JobKey, wished: bool, others: usize) -> String {
+fn said(job: &JobKey, wished: bool, left: &Left) -> String {
     let host = &job.host;
-    match (wished, others) {
-        (false, _) => format!("{host}: this run does not want it"),
-        (true, 0) => format!("{host}: cancelled, unless it has ended"),
-        (true, n) => format!("{host}: goes on, {n} more want it"),
+    match (wished, left.wanted.len(), &left.outcome) {
+        (false, _, _) => format!("{host}: this run does not want it"),
+        (true, 0, None | Some(Outcome::Cancelled)) => format!("{host}: cancelled"),
+        (true, _, Some(outcome)) => format!("{host}: had ended as {}", outcome.name()),
+        (true, n, None) => format!("{host}: goes on, {n} more want it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::tests::job;
+
+    #[test]
+    fn it_says_whether_there_was_anything_to_cancel() {
+        let check = |wished, wanted: usize, outcome, expected: &str| {
+            let wanted = vec![RunId(uuid::Uuid::nil()); wanted];
+            assert_eq!(said(&job("web"), wished, &Left { wanted, outcome }), expected);
+        };
+        check(true, 0, None, "web: cancelled");
+        check(true, 0, Some(Outcome::Cancelled), "web: cancelled");
+        check(true, 2, None, "web: goes on, 2 more want it");
+        check(true, 2, Some(Outcome::Superseded), "web: had ended as superseded");
+        check(false, 1, None, "web: this run does not want it");
     }
 }

@@ -125,7 +125,8 @@ async fn job(bus: &Bus, args: &Args) -> Result<JobKey, Error> {
             let fits = |run: &proto::RunRecord| {
                 run.hosts.contains_key(host) && args.repo.as_ref().is_none_or(|it| *it == run.repo)
             };
-            runs::newest(bus, &format!("{of} with host {host}"), fits).await?
+            let of = format!("{of} with host {host}");
+            runs::newest(bus, &of, args.repo.as_ref(), fits).await?
         }
     };
     match run.hosts.contains_key(host) {

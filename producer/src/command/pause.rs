@@ -8,7 +8,7 @@ use proto::{Class, ExitCode, event::ClassChange};
 use serde_json::json;
 use settings::Span;
 
-use crate::{context::Context, error::Error};
+use crate::{context::Context, error::Error, suggest};
 
 /// Below its help.
 const PAUSE: &str = "\
@@ -58,10 +58,9 @@ async fn set(
     if classes.is_empty() {
         classes = bus.classes().await?.into_iter().map(|(class, _)| class).collect();
     }
+    // All of them first: a misspelt one must not leave the others changed.
+    suggest::known_classes(&bus, &classes).await?;
     for class in classes {
-        if !bus.missing_consumers(&class).await?.is_empty() {
-            return Err(Error::MissingConsumers { classes: class.to_string() });
-        }
         let changed = bus.pause(&class, length).await?;
         // `UNTIL_RESUMED` is a date only because the server wants one.
         let until = length.filter(|it| *it != UNTIL_RESUMED).map(|it| bus::clock::now().plus(it));

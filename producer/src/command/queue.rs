@@ -1,12 +1,14 @@
 //! `producer queue`: what waits, for how long, and who could build it.
 
+use bus::LaneState;
 use proto::{Class, ExitCode, topology::CLASSES_DEFAULT};
+use settings::did_you_mean;
 
 use crate::{
     context::Context,
     error::Error,
     outage::retried,
-    queue::{self, QueueView},
+    queue::{self, ClassView, QueueView},
     render,
 };
 
@@ -33,6 +35,11 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
     let around = retried(|| queue::read(&bus, classes.iter().cloned())).await?;
     let mut view = QueueView::of(&around);
     if !args.classes.is_empty() {
+        for class in view.classes.iter().filter(|it| args.classes.contains(&it.class)) {
+            if let Some(note) = not_set_up(class, &view) {
+                context.console.say(&note);
+            }
+        }
         view.classes.retain(|it| args.classes.contains(&it.class));
     }
     let page = context.page();
@@ -42,4 +49,12 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
     })?;
     bus.close().await;
     Ok(ExitCode::Done)
+}
+
+/// Of a class that was asked for and that nobody set up: a class that may have been meant.
+fn not_set_up(asked: &ClassView, view: &QueueView) -> Option<String> {
+    let is_set_up = |it: &ClassView| it.lanes.iter().any(|it| it.state != LaneState::Missing);
+    let known = view.classes.iter().filter(|it| is_set_up(it)).map(|it| it.class.as_str());
+    let hint = did_you_mean(asked.class.as_str(), known);
+    (!is_set_up(asked)).then(|| format!("class {} is not set up{hint}", asked.class))
 }

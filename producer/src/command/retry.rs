@@ -30,10 +30,13 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
     let bus = context.connect().await?;
     for target in args.targets {
         let run = match target {
-            Target::Run(run) => {
-                retry(&bus, run, args.failed, context).await?;
-                run
-            }
+            Target::Run(run) => match retry(&bus, run, args.failed, context).await? {
+                true => run,
+                false => {
+                    context.console.say(&nothing_to_do(run, args.failed));
+                    continue;
+                }
+            },
             Target::Job(job) if args.failed => return Err(Error::FailedOfJob(job)),
             Target::Job(job) => {
                 let run = again::ask_for(&bus, &job, None).await?;
@@ -47,15 +50,21 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
     Ok(ExitCode::Done)
 }
 
+fn nothing_to_do(run: RunId, only_failed: bool) -> String {
+    let what = if only_failed { "failed" } else { "ended without being built" };
+    format!("run {run}: nothing to ask again for, no host of it {what}")
+}
+
+/// Asks again for hosts of a run; says whether there were any.
 async fn retry(
     bus: &Bus,
     run: RunId,
     only_failed: bool,
     context: &mut Context<'_>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let run = runs::by_id(bus, run).await?;
     let hosts = retried(|| snapshot::of_run(bus, &run)).await?;
-    let mut retried_hosts = Vec::new();
+    let mut again_for = Vec::new();
     for status in &hosts {
         let again = match status.outcome().map(proto::Outcome::standing) {
             Some(Standing::Fail) => true,
@@ -68,13 +77,14 @@ async fn retry(
             let asked = retried(|| bus.ask(&status.job, &ask)).await?;
             tracing::info!(job = %status.job, ?asked, "asked again");
             said(&status.job, run.run, context)?;
-            retried_hosts.push(status.job.host.clone());
+            again_for.push(status.job.host.clone());
         }
     }
-    if !retried_hosts.is_empty() {
-        bus.tell_of_run(&run, RunChange::Retried { hosts: retried_hosts }).await;
+    let any = !again_for.is_empty();
+    if any {
+        bus.tell_of_run(&run, RunChange::Retried { hosts: again_for }).await;
     }
-    Ok(())
+    Ok(any)
 }
 
 fn said(job: &JobKey, run: RunId, context: &Context<'_>) -> Result<(), Error> {

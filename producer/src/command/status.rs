@@ -42,11 +42,11 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
         (Some(run), _, _) => of_run(&bus, runs::by_id(&bus, run).await?, context).await?,
         (None, Some(repo), None) => {
             let of = format!(" of repo {repo}");
-            let run = runs::newest(&bus, &of, |run| run.repo == repo).await?;
+            let run = runs::newest(&bus, &of, Some(&repo), |run| run.repo == repo).await?;
             of_run(&bus, run, context).await?
         }
         (None, None, _) => {
-            let run = runs::newest(&bus, "", |_| true).await?;
+            let run = runs::newest(&bus, "", None, |_| true).await?;
             of_run(&bus, run, context).await?
         }
     };

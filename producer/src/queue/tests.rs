@@ -43,6 +43,13 @@ fn a_job_has_a_place_by_urgency_and_age_and_what_is_built_has_none() {
     assert_eq!(place("new", 9), Some(4));
     assert_eq!(place("built", 2), None);
     assert_eq!(place("old", 9), None, "an older asking is not this one");
+
+    // Its record says that it is taken; no worker has told so far.
+    let around = around.without(&[&job("late")].into());
+    let place = |host: &str, n| around.place(&job(host), asking(n));
+    assert_eq!(place("late", 0), None);
+    assert_eq!(place("urgent", 8), Some(Place { position: 1, of: 3 }));
+    assert_eq!(place("new", 9), Some(Place { position: 3, of: 3 }));
 }
 
 #[test]

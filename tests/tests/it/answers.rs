@@ -66,8 +66,8 @@ fn what_waits_is_told_with_its_place_and_with_who_could_build_it() {
         .collect();
     assert_eq!(cancelled.len(), 4);
     assert_eq!(
-        (&cancelled[0]["withdrawn"][0], &cancelled[0]["wanted_by"]),
-        (&run.into(), &0.into())
+        (&cancelled[0]["withdrawn"][0], &cancelled[0]["wanted_by"], &cancelled[0]["outcome"]),
+        (&run.into(), &0.into(), &Value::Null)
     );
 }
 
@@ -156,6 +156,12 @@ fn names_that_nobody_knows_come_with_what_may_have_been_meant() {
     check(&["explain", &format!("{REPO}.{rev}.web1")], "did you mean web01?");
     check(&["explain", &format!("{REPO}.{rev}.x")], "nobody asked for it\n");
     check(&["logs", &format!("{REPO}.{rev}.web1")], "did you mean web01?");
+    check(&["status", "--repo", "homelba"], "did you mean homelab?; name a run");
+    check(&["logs", "web01", "--repo", "homelba"], "did you mean homelab?; name a run");
+    check(
+        &["submit", "web01", "--repo", "homelba", "--ref", "master"],
+        "knows homelab; did you mean homelab?",
+    );
     check(&["statsu"], "'status'");
     check(&["status", "--rpeo", REPO], "'--repo'");
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, thread::sleep, time::Duration};
 use tests::{
     Flake, Pool, WorkerOptions, eventually,
     flake::{BROKEN_LEAF, system_name},
+    pool::REPO,
 };
 
 use crate::{DEADLINE, all_built, host, text};
@@ -213,7 +214,41 @@ fn a_paused_class_hands_nothing_out_until_it_is_resumed() {
     pool.producer(&["resume"]).expect_code(0);
 
     all_built(pool.producer(&["watch", &run, "--json"]), 1);
-    pool.producer(&["pause", "riscv64-linux"]).expect_code(2);
+}
+
+#[test]
+fn a_class_that_is_misspelt_leaves_the_others_as_they_were() {
+    let pool = Pool::start();
+    pool.commit("master", &Flake::hosts(1));
+    let _worker = pool.worker("w1");
+    let refused = pool.producer(&["pause", "x86_64-linux", "x86_64-linx"]).expect_code(2);
+    let hint = "x86_64-linx: the broker hands out aarch64-linux, x86_64-linux; \
+                did you mean x86_64-linux";
+    assert!(refused.stderr.contains(hint), "{refused}");
+    pool.submit(&["--all", "--ref", "master", "--wait"]).expect_code(0);
+    let queue = pool.producer(&["queue", "x86_64-linx"]).expect_code(0);
+    let hint = "x86_64-linx is not set up; did you mean x86_64-linux";
+    assert!(queue.stderr.contains(hint), "{queue}");
+}
+
+#[test]
+fn what_there_is_nothing_to_do_about_is_said() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1));
+    let _worker = pool.worker("w1");
+    let args = ["--all", "--ref", "master", "--exclude", "hh01*", "--wait", "--json"];
+    let submitted = pool.submit(&args);
+    let note = "--exclude hh01* matches no host; did you mean h01?";
+    assert!(submitted.stderr.contains(note), "{submitted}");
+    let run = text(&all_built(submitted, 1)["run"]);
+
+    let again = pool.producer(&["retry", "--failed", &run]).expect_code(0);
+    let note = format!("run {run}: nothing to ask again for, no host of it failed\n");
+    assert_eq!((again.stdout.as_str(), again.stderr.as_str()), ("", note.as_str()), "{again}");
+    let cancelled = pool.producer(&["cancel", &run]).expect_code(0);
+    assert_eq!(cancelled.stdout, "h01: had ended as built\n");
+    let cancelled = pool.producer(&["cancel", &format!("{REPO}.{rev}.h01"), "--json"]);
+    assert_eq!(cancelled.expect_code(0).json()["outcome"], "built");
 }
 
 #[test]

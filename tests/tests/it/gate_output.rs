@@ -4,7 +4,10 @@
 use tests::{
     Flake, Updates,
     forge::{Fault, On},
+    process,
 };
+
+use crate::DEADLINE;
 
 /// An update that waits, since nobody builds it.
 fn waiting(gate_table: &str) -> Updates {
@@ -67,4 +70,17 @@ fn resume_goes_on_with_each_branch_whatever_becomes_of_the_others() {
     site.forge.heal();
     let ended = site.resume().expect_code(0).json();
     assert_eq!((&ended[0]["base"], &ended[0]["end"]), (&"master".into(), &"landed".into()));
+}
+
+#[test]
+fn a_repository_that_is_misspelt_does_not_read_as_one_of_which_nothing_waits() {
+    let site = Updates::start(&Flake::hosts(1));
+    for command in ["resume", "status"] {
+        let known =
+            process::run(&mut site.gate(&[command, "--repo", "homelab"]), DEADLINE).expect_code(0);
+        assert!(!known.stderr.contains("did you mean"), "{known}");
+        let refused =
+            process::run(&mut site.gate(&[command, "--repo", "homelba"]), DEADLINE).expect_code(2);
+        assert!(refused.stderr.contains("did you mean homelab?"), "{refused}");
+    }
 }
