@@ -158,8 +158,10 @@ async fn asked(args: &Args, context: &mut Context<'_>) -> Result<Asking, Error> 
     span::resolved(&Span::current(), run.run, &run.revision, git_ref, hosts);
     retried(|| bus.record_run(&run)).await?;
     announce(&run, args.wait, context)?;
-    let known = ask_all(&bus, &run).await?;
-    bus.tell_of_run(&run, RunChange::submitted(&run)).await;
+    // Beside the asks, whose round trips are more: nobody waits for it.
+    let told = bus.tell_of_run(&run, RunChange::submitted(&run));
+    let (known, ()) = tokio::join!(ask_all(&bus, &run), told);
+    let known = known?;
     if args.supersede {
         for older in supersede::older_runs(&bus, &run).await? {
             bus.tell_of_run(&older, RunChange::Superseded { by_run: run.run }).await;
