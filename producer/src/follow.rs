@@ -116,14 +116,19 @@ pub(crate) async fn follow(
     let Follow { hosts, .. } = follow;
     drop(live);
     match end {
-        End::Complete => {}
+        End::Complete | End::Left => {}
         End::TimedOut => console.say(&format!("time is up: {}", standing(&hosts))),
-        End::Left => console.say(&format!(
-            "left; the builds go on, and `producer watch {}` takes it up again",
-            run.run
-        )),
     }
     Ok((hosts, end))
+}
+
+/// Says how to come back, if somebody left: last, where a long table does not scroll it away.
+pub(crate) fn say_how_to_come_back(run: &RunRecord, end: End, console: &Console) {
+    if end == End::Left {
+        let run = run.run;
+        console
+            .say(&format!("left; the builds go on, and `producer watch {run}` takes it up again"));
+    }
 }
 
 /// The exit code of a command that waited.
@@ -209,7 +214,7 @@ impl Follow<'_> {
             self.progress.say(change.text());
         }
         let Some(read) = read else { return Ok(()) };
-        let (mut gone, which) = (Vec::new(), which);
+        let mut gone = Vec::new();
         for (at, after) in which.iter().copied().zip(read) {
             let before = std::mem::replace(&mut self.hosts[at], after);
             let after = &self.hosts[at];

@@ -9,12 +9,16 @@ use std::{
 };
 
 use bus::{Bus, Lane, LaneState};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use proto::{
-    Class, Incarnation, JobKey, Presence, Priority, Repo, Timestamp, WorkerName,
+    Class, Incarnation, JobKey, Presence, Priority, Repo, Request, Timestamp, WorkerName,
     subject::{self, JobSubject},
 };
 
 use crate::snapshot;
+
+/// Questions to the broker at once.
+const READS_AT_ONCE: usize = 64;
 
 /// What one look found around the jobs: the living workers, the queue, and its lanes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,6 +52,22 @@ pub(crate) async fn read(
     all.extend(queued.iter().map(|it| it.class.clone()));
     let lanes = bus.lanes(all).await?;
     Ok(Around::of(workers, queued, lanes))
+}
+
+/// Leaves out what nobody wants any more: its messages wait for a worker that drops them, and one
+/// of a class without a worker waits for long. One question for each message, so it is for who asks
+/// once.
+pub(crate) async fn only_wanted(bus: &Bus, around: &mut Around) -> Result<(), bus::Error> {
+    let wanted = around.queued.iter().map(|it| async move {
+        let request = bus.requests().get(&it.job.to_string()).await?.value;
+        let same = |request: &Request| request.incarnation == it.incarnation && request.wanted();
+        Ok::<_, bus::Error>(request.as_ref().is_none_or(same))
+    });
+    let wanted: Vec<bool> = stream::iter(wanted).buffered(READS_AT_ONCE).try_collect().await?;
+    let mut wanted = wanted.into_iter();
+    around.queued.retain(|_| wanted.next().unwrap_or(true));
+    around.places = around.placed();
+    Ok(())
 }
 
 impl Around {
@@ -108,7 +128,12 @@ impl Around {
     fn placed(&self) -> HashMap<(JobKey, Incarnation), Place> {
         let in_hands = self.in_hands();
         let mut by_class: BTreeMap<&Class, Vec<&JobSubject>> = BTreeMap::new();
-        for it in self.queued.iter().filter(|it| !in_hands.contains(&it.job)) {
+        // What no living worker could take keeps nobody waiting.
+        let served = |it: &&JobSubject| {
+            self.workers.iter().any(|worker| worker.serves(&it.class, &it.job.repo))
+        };
+        let waiting = self.queued.iter().filter(|it| !in_hands.contains(&it.job));
+        for it in waiting.filter(served) {
             by_class.entry(&it.class).or_default().push(it);
         }
         let mut places = HashMap::new();

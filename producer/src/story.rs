@@ -32,6 +32,8 @@ pub(crate) struct Story {
     pub(crate) status: HostStatus,
     /// Who wants it.
     pub(crate) wishes: BTreeMap<RunId, Wish>,
+    /// The newer run that took the wishes away, if one did.
+    pub(crate) superseded_by: Option<RunId>,
     /// This worker is left out for a while.
     pub(crate) avoid_worker: Option<WorkerName>,
     /// Oldest first; the last one is the current one.
@@ -142,14 +144,15 @@ impl Story {
             askings.of(request.incarnation);
         }
         let mut askings = askings.0;
+        askings.iter_mut().for_each(Asking::close);
         askings.sort_by_key(|asking| asking.incarnation);
         // What the request asks for now is last, also where ids do not tell their time.
         if let Some(request) = &request {
             askings.sort_by_key(|asking| asking.incarnation == request.incarnation);
         }
-        let (wishes, avoid_worker) =
-            request.map(|request| (request.wanted_by, request.avoid_worker)).unwrap_or_default();
-        Self { status, wishes, avoid_worker, askings }
+        let (wishes, superseded_by, avoid_worker) =
+            request.map(|it| (it.wanted_by, it.superseded_by, it.avoid_worker)).unwrap_or_default();
+        Self { status, wishes, superseded_by, avoid_worker, askings }
     }
 
     /// How the time of the current asking went, until now or until its end.
@@ -168,6 +171,17 @@ impl Asking {
         let building = self.attempts.iter().map(|attempt| attempt.lasted(until)).sum();
         let between = until.since(asked).saturating_sub(queued).saturating_sub(building);
         Times { queued, building, between }
+    }
+}
+
+impl Asking {
+    /// No attempt lasts into the next one: a worker that was frozen told its end late. Of one that
+    /// died nobody knows when it did.
+    fn close(&mut self) {
+        let next: Vec<Timestamp> = self.attempts.iter().skip(1).map(|it| it.began).collect();
+        for (attempt, next) in self.attempts.iter_mut().zip(next) {
+            attempt.ended = attempt.ended.map(|ended| ended.min(next));
+        }
     }
 }
 

@@ -169,12 +169,12 @@ impl HostStatus {
             Stand::Queued(Queue::Served(_)) => "queued".into(),
             Stand::Queued(Queue::Unasked) => "queued: its submit did not end; run it again".into(),
             Stand::Queued(Queue::Unserved { since }) => {
-                format!("queued: no worker for class {} since {}", self.class, utc(*since))
+                format!("queued: no worker for class {} (asked for {})", self.class, utc(*since))
             }
             Stand::Queued(Queue::Elsewhere { since }) => {
                 let (repo, class) = (&self.job.repo, &self.class);
                 let since = utc(*since);
-                format!("queued: no worker for repo {repo} (class {class}) since {since}")
+                format!("queued: no worker for repo {repo} of class {class} (asked for {since})")
             }
             Stand::Queued(Queue::Paused { worker, reason }) => {
                 format!("queued: {worker} takes nothing now: {reason}")
@@ -230,6 +230,13 @@ fn stand(
             let last = record.and_then(|record| record.attempts.last());
             let worker = last.map(|attempt| attempt.worker.clone());
             let left = over(waiting.delay_ms).since(look.now);
+            // Its delay is over: it waits for what every queued job waits for.
+            if left.is_zero() {
+                match queue(class, job, seen.request.value.as_ref(), look.around) {
+                    Queue::Served(_) | Queue::Unasked => {}
+                    reason => return Stand::Queued(reason),
+                }
+            }
             Stand::Waiting { worker, reason: waiting.reason.clone(), left }
         }
     }

@@ -4,10 +4,10 @@
 use std::{pin::Pin, time::Duration};
 
 use bus::{Bus, Link, clock, clock::ServerClock};
-use proto::{Class, Presence, event::WorkerChange, subject, topology::PRESENCE_EVERY};
+use proto::{Class, Presence, event::WorkerChange, subject};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, Sleep, timeout},
+    time::{Instant, Sleep, timeout},
 };
 use tracing::{info, warn};
 
@@ -70,8 +70,7 @@ impl EventLoop {
     ) -> Result<LoopEnd, bus::Error> {
         let mut pokes = self.bus.pokes(subject::CANCEL_ALL).await?;
         let mut link = self.bus.link();
-        let mut beat = tokio::time::interval(PRESENCE_EVERY);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beat = presence::Beat::new(&self.machine);
         let (samples, mut sampled) = mpsc::channel::<Sample>(1);
         let mut presence = presence::Putter::new(self.bus.clone(), samples);
         let mut watchdog = self.service.watchdog();
@@ -101,7 +100,7 @@ impl EventLoop {
                     info!("told to stop: finishing what is running");
                     self.service.stopping();
                     self.metrics.draining();
-                    beat.reset_immediately();
+                    beat.at_once();
                     self.hands.tell(WorkerChange::Draining);
                     Event::Drain
                 }
@@ -110,8 +109,9 @@ impl EventLoop {
                     self.service.alive();
                     continue;
                 }
-                _ = beat.tick() => {
+                () = beat.due() => {
                     presence.put(self.presence());
+                    beat.told(&self.machine);
                     continue;
                 }
                 Some(Sample { sent, answered, stored }) = sampled.recv() => {
@@ -135,6 +135,7 @@ impl EventLoop {
                 self.end(presence).await;
                 return Ok(LoopEnd::Drained);
             }
+            beat.look(&self.machine);
         }
     }
 

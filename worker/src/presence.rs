@@ -3,14 +3,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bus::{Bus, clock};
-use proto::{Class, Instance, Presence, Repo, Timestamp, V1, WorkerName};
+use proto::{Class, Instance, Presence, Repo, Timestamp, V1, WorkerName, topology::PRESENCE_EVERY};
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
+    time::{Instant, Interval, MissedTickBehavior},
 };
 use tracing::{debug, warn};
 
-use crate::machine::Machine;
+use crate::machine::{Machine, io::DeliveryId};
 
 /// Who is present.
 #[derive(Clone, Debug)]
@@ -50,6 +51,47 @@ pub(crate) struct Sample {
     pub(crate) sent: Duration,
     pub(crate) answered: Duration,
     pub(crate) stored: Timestamp,
+}
+
+/// What it has got or lost is told to the registry after this long, not with the next heartbeat
+/// only. Of many jobs that come and go it is once a second.
+const JOBS_TOLD_WITHIN: Duration = Duration::from_secs(1);
+
+/// When presence is due: at each heartbeat, and soon after the jobs have changed.
+pub(crate) struct Beat {
+    timer: Interval,
+    next: Instant,
+    told: (usize, Option<DeliveryId>),
+}
+
+impl Beat {
+    pub(crate) fn new(machine: &Machine) -> Self {
+        let mut timer = tokio::time::interval(PRESENCE_EVERY);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { timer, next: Instant::now(), told: machine.turnover() }
+    }
+
+    pub(crate) async fn due(&mut self) {
+        self.timer.tick().await;
+    }
+
+    pub(crate) fn at_once(&mut self) {
+        self.timer.reset_immediately();
+    }
+
+    /// Presence was put.
+    pub(crate) fn told(&mut self, machine: &Machine) {
+        (self.next, self.told) = (Instant::now() + PRESENCE_EVERY, machine.turnover());
+    }
+
+    /// Looks whether there is anything to tell before the next heartbeat.
+    pub(crate) fn look(&mut self, machine: &Machine) {
+        let soon = Instant::now() + JOBS_TOLD_WITHIN;
+        if soon < self.next && self.told != machine.turnover() {
+            self.timer.reset_at(soon);
+            self.next = soon;
+        }
+    }
 }
 
 /// Puts presence without holding up the loop. One put is under way at a time.

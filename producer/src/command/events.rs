@@ -48,6 +48,9 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
         (None, None) => 1,
     };
     let filter = args.filter.as_deref().unwrap_or(subject::EVENT_ALL);
+    if let Some(note) = render::events::matches_nothing(filter) {
+        context.console.say(&note);
+    }
     let (json, console) = (context.json, &*context.console);
     let show = |next: Next| -> Result<(), Error> {
         let line = if json { render::events::json(&next) } else { render::events::text(&next) };

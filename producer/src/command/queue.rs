@@ -32,7 +32,12 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
         true => CLASSES_DEFAULT.iter().filter_map(|class| class.parse().ok()).collect(),
         false => args.classes.clone(),
     };
-    let around = retried(|| queue::read(&bus, classes.iter().cloned())).await?;
+    let around = retried(|| async {
+        let mut around = queue::read(&bus, classes.iter().cloned()).await?;
+        queue::only_wanted(&bus, &mut around).await?;
+        Ok(around)
+    });
+    let around = around.await?;
     let mut view = QueueView::of(&around);
     if !args.classes.is_empty() {
         for class in view.classes.iter().filter(|it| args.classes.contains(&it.class)) {

@@ -51,7 +51,10 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
 }
 
 fn nothing_to_do(run: RunId, only_failed: bool) -> String {
-    let what = if only_failed { "failed" } else { "ended without being built" };
+    let what = match only_failed {
+        true => "failed; without --failed, what is undecided or cancelled is asked for too",
+        false => "ended without being built",
+    };
     format!("run {run}: nothing to ask again for, no host of it {what}")
 }
 

@@ -21,7 +21,7 @@ use crate::{
     error::Error,
     expected::{self, Expected, Wanted},
     figures,
-    follow::{self, News},
+    follow::{self, End, News},
     outage::retried,
     render::{self, Report},
     snapshot, supersede,
@@ -104,13 +104,13 @@ async fn submit(
 ) -> Result<ExitCode, Error> {
     let Asking { bus, run, known, hosts } =
         asked(&args, context).instrument(span::submit(&args.repo)).await?;
-    let (hosts, code) = if args.wait {
+    let (hosts, code, end) = if args.wait {
         let (news, limit) = (News::AllBut(&known), Some(args.timeout.0));
         let (hosts, end) = follow::follow(&bus, &run, news, limit, context.console).await?;
         let code = follow::exit_code(&hosts, end);
-        (hosts, code)
+        (hosts, code, end)
     } else {
-        (hosts, ExitCode::Done)
+        (hosts, ExitCode::Done, End::Complete)
     };
     let report = Report::of_run(&run, &hosts);
     if context.json {
@@ -118,6 +118,7 @@ async fn submit(
     } else if args.wait {
         context.console.data(&render::text::report(&report, &context.page()))?;
     }
+    follow::say_how_to_come_back(&run, end, context.console);
     if let Some(gateway) = gateway {
         let groups = figures::of_run(&run, &hosts, code, bus::clock::now());
         options::tell(gateway, groups, context.console).await;

@@ -31,12 +31,14 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
     let bus = context.connect().await?;
     let run = runs::by_id(&bus, args.run).await?;
     let limit = args.timeout.map(|limit| limit.0);
+    context.console.say(&render::text::announcement(&run));
     let (hosts, end) = follow::follow(&bus, &run, News::None, limit, context.console).await?;
     let report = Report::of_run(&run, &hosts);
     context.console.data(&match context.json {
         true => render::json::report(&report),
         false => render::text::report(&report, &context.page()),
     })?;
+    follow::say_how_to_come_back(&run, end, context.console);
     bus.close().await;
     Ok(follow::exit_code(&hosts, end))
 }

@@ -44,6 +44,14 @@ fn a_job_has_a_place_by_urgency_and_age_and_what_is_built_has_none() {
     assert_eq!(place("built", 2), None);
     assert_eq!(place("old", 9), None, "an older asking is not this one");
 
+    // What nobody can take is not waited for.
+    let job_of_other = JobKey { repo: "other".parse().expect("a repo"), ..job("x") };
+    let other = JobSubject { job: job_of_other.clone(), ..queued("x", Priority::High, 1) };
+    let mine = Presence { repos: vec![job("old").repo], ..presence("x86_64-linux") };
+    let both = Around::of(vec![mine], vec![other, queued("old", Priority::Low, 5)], Vec::new());
+    assert_eq!(both.place(&job("old"), asking(5)), Some(Place { position: 1, of: 1 }));
+    assert_eq!(both.place(&job_of_other, asking(1)), None);
+
     // Its record says that it is taken; no worker has told so far.
     let around = around.without(&[&job("late")].into());
     let place = |host: &str, n| around.place(&job(host), asking(n));

@@ -1,11 +1,14 @@
 //! `producer events`, for people and for programs: one line an event. Pure.
 
+use std::time::Duration;
+
 use proto::{Timestamp, time};
 use serde::Serialize;
 use serde_json::Value;
+use settings::did_you_mean;
 use telemetry::plain;
 
-use super::json;
+use super::{json, text::short};
 use crate::{events::Next, view::utc};
 
 /// Of more hosts than these a line says how many.
@@ -77,7 +80,8 @@ fn said(event: &Value) -> String {
     };
     let who = event.get("worker").and_then(text);
     let of = |name: &str| event["what"].get(name).or_else(|| event.get(name)).and_then(text);
-    let delay = of("delay_ms").map(|ms| format!("again in up to {ms} ms"));
+    let delay = of("delay_ms").and_then(|ms| ms.parse().ok());
+    let delay = delay.map(|ms| format!("again in up to {}", short(Duration::from_millis(ms))));
     let until = event["what"]["until"].as_u64().map(|at| format!("until {}", utc(Timestamp(at))));
     let newer = of("by_run").map(|run| format!("by run {run}"));
     let words =
@@ -124,11 +128,32 @@ pub(crate) fn filter(text: &str) -> Result<String, String> {
                     e.g. job.finished.> or worker.*.w1"
             .into());
     }
-    Ok(match text {
-        ">" => "nbp.event.>".to_owned(),
-        text if text == "nbp.event" || text.starts_with("nbp.event.") => text.to_owned(),
-        text => format!("nbp.event.{text}"),
+    let words = text.strip_prefix("nbp.event.").unwrap_or(text);
+    // One that ends before any subject does means what stands below it.
+    let below = SUBJECTS.iter().any(|(first, n)| tokens_of(words, first).is_some_and(|it| it < *n));
+    Ok(match words {
+        ">" | "nbp.event" => "nbp.event.>".to_owned(),
+        words if below && !words.ends_with('>') => format!("nbp.event.{words}.>"),
+        words => format!("nbp.event.{words}"),
     })
+}
+
+/// The first word of each subject behind `nbp.event.`, and of how many words it is.
+const SUBJECTS: [(&str, usize); 6] =
+    [("job", 5), ("worker", 3), ("run", 4), ("class", 4), ("gate", 3), ("landed", 2)];
+
+fn tokens_of(words: &str, first: &str) -> Option<usize> {
+    let mut tokens = words.split('.');
+    (tokens.next() == Some(first)).then(|| tokens.count() + 1)
+}
+
+/// Of a filter that no event of ours matches: what they begin with.
+pub(crate) fn matches_nothing(filter: &str) -> Option<String> {
+    let first = filter.strip_prefix("nbp.event.")?.split('.').next()?;
+    let known = SUBJECTS.map(|(known, _)| known);
+    let none = !known.contains(&first) && !matches!(first, "*" | ">");
+    let hint = did_you_mean(first, known);
+    none.then(|| format!("no event begins with {first}: they do with {}{hint}", known.join(", ")))
 }
 
 /// The seventh event.
@@ -165,7 +190,7 @@ mod tests {
         check(
             &format!("nbp.event.job.retrying.{job}"),
             what(retrying),
-            &format!("job.retrying {job} w1: disk-full, ab, again in up to 10 ms"),
+            &format!("job.retrying {job} w1: disk-full, ab, again in up to 10ms"),
         );
         let paused = what(json!({"kind": "paused", "why": "no room"}));
         check("nbp.event.worker.paused.w1", paused, "worker.paused w1 w1: no room");
@@ -221,6 +246,16 @@ mod tests {
         check(">", "nbp.event.>");
         check("job.finished.>", "nbp.event.job.finished.>");
         check("nbp.event.worker.*.w1", "nbp.event.worker.*.w1");
+        check("job", "nbp.event.job.>");
+        check("nbp.event", "nbp.event.>");
+        check("run.submitted", "nbp.event.run.submitted.>");
+        check("landed.r", "nbp.event.landed.r");
+        check("landed", "nbp.event.landed.>");
+        check("of.tomorrow", "nbp.event.of.tomorrow");
+        assert_eq!(matches_nothing("nbp.event.*.finished.>"), None);
+        let hint = "no event begins with jobs: they do with job, worker, run, class, gate, landed; \
+                    did you mean job?";
+        assert_eq!(matches_nothing("nbp.event.jobs.>").as_deref(), Some(hint));
         for bad in ["", "a..b", "a.>.b", "a b", "job.*x", ".", "a\u{1b}"] {
             assert!(filter(bad).is_err(), "{bad:?}");
         }

@@ -118,6 +118,10 @@ pub(crate) fn text(history: &History, limit: usize, page: &Page) -> String {
     if more > 0 {
         text.push_str(&format!("{more} older; --limit shows them\n"));
     }
+    if let Some(newest) = history.past.first() {
+        let job = object(history, newest).job;
+        text.push_str(&format!("\nmore: producer explain {job}\n"));
+    }
     text
 }
 
@@ -219,6 +223,8 @@ REVISION      WHEN       OUTCOME       QUEUE  BUILD   WORKER  WHY
 000000000000  30 s ago   build-failed  1.5s   5.0s    w1      builder for nginx failed
 000000000000  1 min ago  built         1.5s   1m 30s  w1
 1 older; --limit shows them
+
+more: producer explain nixos-servers.00000000000000000000000000000000000f4240.web
 ";
         assert_eq!(text(&some(), 2, &page(None)), expected);
         let fine = text(&history(vec![past(1, built(true), 1)]), 9, &page(None));

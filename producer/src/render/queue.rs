@@ -163,7 +163,8 @@ fn builders(class: &ClassView, page: &Page) -> String {
         text.push_str(&(page.cut(&line) + "\n"));
     }
     for (repo, n) in &class.nobody_has {
-        let line = format!("  no worker has repo {repo}: {n} job{} wait", plural(*n));
+        let wait = if *n == 1 { "waits" } else { "wait" };
+        let line = format!("  no worker has repo {repo}: {n} job{} {wait}", plural(*n));
         text.push_str(&(page.paint(&line, Tone::Bad) + "\n"));
     }
     text

@@ -23,6 +23,7 @@ struct Object<'a> {
     outcome: Option<&'static str>,
     waits: Option<Waits<'a>>,
     wanted_by: Vec<WishObject<'a>>,
+    superseded_by: Option<RunId>,
     avoid_worker: Option<&'a WorkerName>,
     queued_ms: u64,
     building_ms: u64,
@@ -78,6 +79,7 @@ pub(crate) fn json(story: &Story, now: Timestamp) -> String {
         wanted_by: wishes
             .map(|(run, it)| WishObject { run, by: &it.by, priority: it.priority, at: it.at })
             .collect(),
+        superseded_by: story.superseded_by,
         avoid_worker: story.avoid_worker.as_ref(),
         queued_ms: millis(queued),
         building_ms: millis(building),
@@ -130,6 +132,9 @@ pub(crate) fn text(story: &Story, page: &Page) -> String {
     }
     if story.wishes.is_empty() {
         text.push_str("nobody wants it now\n");
+    }
+    if let Some(newer) = &story.superseded_by {
+        text.push_str(&format!("superseded by run {newer}; `producer watch {newer}`\n"));
     }
     if let Some(worker) = &story.avoid_worker {
         text.push_str(&format!("{worker} is left out for a while: a second opinion is wanted\n"));
@@ -208,7 +213,7 @@ mod tests {
         let text = text(&disk_full_then_built(), &page(None));
         let expected = format!(
             "\
-nixos-servers.{REV}.web: queued: no worker for class aarch64-linux since 1970-01-01T00:15:00Z
+nixos-servers.{REV}.web: queued: no worker for class aarch64-linux (asked for 1970-01-01T00:15:00Z)
 wanted by run {} of local, priority normal, 2 min ago
 0ms in the queue, 0ms with workers
 
@@ -226,6 +231,10 @@ no worker has taken it
         let gone_on = record(1, running());
         let held = super::text(&story(Some(request(1, 0)), Some(gone_on), &[]), &page(None));
         assert!(held.contains("nobody wants it now\n"), "{held}");
+        let request = proto::Request { superseded_by: Some(RunId(Uuid::nil())), ..request(1, 0) };
+        let newer = super::text(&story(Some(request), None, &[]), &page(None));
+        let line = format!("superseded by run {0}; `producer watch {0}`\n", Uuid::nil());
+        assert!(newer.contains(&line), "{newer}");
         assert!(held.contains("1      w1      30 s ago  -       worker-lost: its lease ran out"));
     }
 
@@ -241,7 +250,7 @@ no worker has taken it
                       "position": null, "of": null, "left_ms": null},
             "wanted_by": [{"run": Uuid::nil(), "by": "local", "priority": "normal",
                            "at": 900_000}],
-            "avoid_worker": null, "queued_ms": 0, "building_ms": 0, "between_ms": 0,
+            "superseded_by": null, "avoid_worker": null, "queued_ms": 0, "building_ms": 0, "between_ms": 0,
             "askings": [
                 {"incarnation": asking(1), "asked_at": null, "outcome": "built",
                  "ended_at": 1_000_000, "dead": null, "attempts": [

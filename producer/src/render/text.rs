@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proto::{
-    Finished, Host, LastGood, Outcome, Repo, RunRecord, Tally, Timestamp, log::short_name,
+    Finished, Host, LastGood, Outcome, Repo, RunRecord, Running, Tally, Timestamp, log::short_name,
     outcome::Standing,
 };
 use telemetry::plain;
@@ -24,7 +24,7 @@ const TAIL_LINES: usize = 10;
 pub(crate) fn report(report: &Report<'_>, page: &Page) -> String {
     let mut text = heading(report, report.hosts.len()) + "\n\n";
     let mut rows = vec![head(["HOST", "STATE", "ATTEMPT", "WORKER", "QUEUE", "BUILD"])];
-    rows.extend(report.hosts.iter().map(row));
+    rows.extend(report.hosts.iter().map(|status| row(status, page.now)));
     text.push_str(&page.table(&rows));
     for status in report.hosts {
         text.push_str(&failure(status));
@@ -113,26 +113,34 @@ fn how_long(finished: &Finished) -> String {
     format!(" in {} on {worker}", short(Duration::from_millis(finished.build_ms)))
 }
 
-fn row(status: &HostStatus) -> [Cell; 6] {
+fn row(status: &HostStatus, now: Timestamp) -> [Cell; 6] {
     let time = |ms: fn(&Finished) -> u64| {
         let finished = status.finished().filter(|finished| finished.worker.is_some());
         Cell::or_dash(finished.map(|finished| short(Duration::from_millis(ms(finished)))))
     };
+    let progress = |running: &Running| {
+        running.progress.map(|it| format!(" {}/{}", it.done, it.expected)).unwrap_or_default()
+    };
     let state = match &status.stand {
-        Stand::Running { running, silent } => {
-            let progress = running.progress.map(|it| format!(" {}/{}", it.done, it.expected));
-            let silent = silent.map(|it| format!(" for {}", short(it)));
-            status.phrase() + &progress.unwrap_or_default() + &silent.unwrap_or_default()
+        Stand::Running { silent: Some(silent), .. } => {
+            format!("{} for {}", status.phrase(), short(*silent))
         }
+        Stand::Running { running, silent: None } => status.phrase() + &progress(running),
         stand => status.phrase() + &detail(stand),
     };
+    // So far, of one that goes on.
+    let so_far = match (&status.stand, status.claim) {
+        (Stand::Running { .. }, Some(claim)) => Some(short(now.since(claim.at))),
+        _ => None,
+    };
+    let built = status.finished().is_some().then(|| time(|finished| finished.build_ms));
     [
         status.job.host.as_str().into(),
         Cell::toned(plain(&state), tone(status)),
         Cell::or_dash(status.attempt.map(|attempt| attempt.to_string())),
         Cell::or_dash(status.worker().map(|worker| worker.as_str())),
         time(|finished| finished.queue_ms),
-        time(|finished| finished.build_ms),
+        built.unwrap_or_else(|| Cell::or_dash(so_far)),
     ]
 }
 
@@ -157,12 +165,16 @@ pub(crate) fn failure(status: &HostStatus) -> String {
     if let Some(drv) = &failure.drv {
         text.push_str(&format!("  in {}\n", plain(drv)));
     }
-    let name = failure.drv.as_deref().map(short_name).unwrap_or_default();
+    let name = failure.drv.as_deref().map(|drv| format!("{}> ", plain(short_name(drv))));
+    let name = name.unwrap_or_default();
     let spare = failure.log_tail.len().saturating_sub(TAIL_LINES);
     for line in &failure.log_tail[spare..] {
-        text.push_str(&format!("  {}> {}\n", plain(name), plain(line)));
+        text.push_str(&format!("  {name}{}\n", plain(line)));
     }
     text.push_str(&format!("  more: producer logs {}\n", status.job));
+    if let Some(Outcome::InfraFailed { .. }) = status.outcome() {
+        text.push_str(&format!("  again: producer retry {}\n", status.job));
+    }
     text
 }
 
@@ -193,7 +205,7 @@ mod tests {
 HOST STATE ATTEMPT WORKER QUEUE BUILD
 web built 1 w1 1.5s 1m 2s
 monitoring01 build-failed 1 w1 1.5s 1m 2s
-pi queued: no worker for class x86_64-linux since 1970-01-01T00:00:00Z - - - -
+pi queued: no worker for class x86_64-linux (asked for 1970-01-01T00:00:00Z) - - - -
 
 monitoring01: build-failed: builder for nginx failed
   in /nix/store/0000000000000000000000000000000a-nginx-1.27.drv

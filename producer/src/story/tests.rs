@@ -101,6 +101,26 @@ fn the_record_counts_where_events_say_less_or_something_else() {
 }
 
 #[test]
+fn no_attempt_lasts_into_the_next_one() {
+    let events = [
+        // Killed: nobody told its end.
+        event(1, 1, 1_000, What::Claimed),
+        // Frozen: it told so long after another had taken over.
+        event(1, 2, 5_000, What::Claimed),
+        event(1, 3, 9_000, What::Claimed),
+        event(1, 2, 20_000, What::Fenced),
+        event(1, 3, 30_000, What::Finished { outcome: "built".into() }),
+    ];
+    let mut story = story(Some(request(1, 1)), None, &events);
+    story.askings[0].asked = Some(Timestamp(500));
+    let ended = story.askings[0].attempts.iter().map(|it| it.ended.map(|at| at.0));
+    assert_eq!(ended.collect::<Vec<_>>(), [None, Some(9_000), Some(30_000)]);
+    let ms = Duration::from_millis;
+    let expected = Times { queued: ms(500), building: ms(25_000), between: ms(4_000) };
+    assert_eq!(story.times(Timestamp(99_000)), expected);
+}
+
+#[test]
 fn time_is_told_as_queue_building_and_in_between() {
     let ms = Duration::from_millis;
     let lost = What::HandedBack;

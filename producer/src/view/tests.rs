@@ -133,7 +133,7 @@ fn check(request: Option<Request>, record: Option<Record>, workers: &[Presence],
 fn a_job_without_a_fact_is_queued_and_says_what_it_waits_for() {
     let arm = presence("aarch64-linux");
     let asked = || Some(request(1, 2));
-    let nobody = "queued: no worker for class aarch64-linux since 1970-01-01T00:15:00Z";
+    let nobody = "queued: no worker for class aarch64-linux (asked for 1970-01-01T00:15:00Z)";
     check(None, None, &[], "queued: its submit did not end; run it again");
     check(asked(), None, &[], nobody);
     check(asked(), None, &[presence("x86_64-linux")], nobody);
@@ -142,8 +142,8 @@ fn a_job_without_a_fact_is_queued_and_says_what_it_waits_for() {
     let unsaid = Presence { repos: Vec::new(), ..arm.clone() };
     check(asked(), None, &[unsaid], "queued");
     let other = Presence { repos: vec!["other".parse().expect("a repo")], ..arm.clone() };
-    let nobody = "queued: no worker for repo nixos-servers (class aarch64-linux) \
-                  since 1970-01-01T00:15:00Z";
+    let nobody = "queued: no worker for repo nixos-servers of class aarch64-linux \
+                  (asked for 1970-01-01T00:15:00Z)";
     check(asked(), None, std::slice::from_ref(&other), nobody);
     check(asked(), None, &[other, arm.clone()], "queued");
     let paused = Presence { paused: Some("disk is full".into()), ..arm.clone() };
@@ -176,7 +176,18 @@ fn the_record_of_the_current_asking_tells_the_state() {
     let kind = InfraKind::DiskFull;
     let reason = AttemptEnd::Infra { kind, message: "no".into() };
     let waiting = State::Waiting(Waiting { delay_ms: 30_000, reason });
-    check(asked(), Some(record(1, waiting)), &[], "waiting: retry after disk-full");
+    check(asked(), Some(record(1, waiting.clone())), &[], "waiting: retry after disk-full");
+    // Its delay is over: what keeps it is what keeps every queued job.
+    let over = |workers: &[Presence]| {
+        let around = Around::of(workers.to_vec(), Vec::new(), Vec::new());
+        let look = Look { around: &around, now: Timestamp(STORED.0 + 31_000) };
+        let seen =
+            Seen { request: entry(asked()), record: entry(Some(record(1, waiting.clone()))) };
+        HostStatus::of(job("web"), &class("x86_64-linux"), &seen, look).phrase()
+    };
+    let nobody = "queued: no worker for class aarch64-linux (asked for 1970-01-01T00:15:00Z)";
+    assert_eq!(over(&[]), nobody);
+    assert_eq!(over(&[presence("aarch64-linux")]), "waiting: retry after disk-full");
     let finished = |outcome| State::Finished(finished(outcome));
     check(asked(), Some(record(1, finished(built(false)))), &[], "built");
     check(asked(), Some(record(1, finished(built(true)))), &[], "built (reused)");

@@ -130,7 +130,9 @@ fn a_history_names_the_first_bad_revision_and_the_last_good_one() {
     let shown = pool.producer(&["history", "h01", "--repo", REPO, "--limit", "1"]).expect_code(0);
     let line = format!("h01 of {REPO}: broken since {} (", &bad[..12]);
     assert!(shown.stdout.starts_with(&line), "{shown}");
-    assert!(shown.stdout.ends_with("2 older; --limit shows them\n"), "{shown}");
+    let more = format!("\nmore: producer explain {REPO}.{worse}.h01\n");
+    let last = format!("2 older; --limit shows them\n{more}");
+    assert!(shown.stdout.ends_with(&last), "{shown}");
 
     // Mended.
     let mended = pool.commit("master", &flake("mended"));

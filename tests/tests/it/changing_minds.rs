@@ -243,7 +243,10 @@ fn what_there_is_nothing_to_do_about_is_said() {
     let run = text(&all_built(submitted, 1)["run"]);
 
     let again = pool.producer(&["retry", "--failed", &run]).expect_code(0);
-    let note = format!("run {run}: nothing to ask again for, no host of it failed\n");
+    let note = format!(
+        "run {run}: nothing to ask again for, no host of it failed; without --failed, what is \
+         undecided or cancelled is asked for too\n"
+    );
     assert_eq!((again.stdout.as_str(), again.stderr.as_str()), ("", note.as_str()), "{again}");
     let cancelled = pool.producer(&["cancel", &run]).expect_code(0);
     assert_eq!(cancelled.stdout, "h01: had ended as built\n");

@@ -45,7 +45,7 @@ fn jobs_wait_visibly_for_a_builder_of_their_class_and_delay_nobody() {
     let waits = |name: &str, class: &str| {
         assert_eq!(host(&status(), name)["state"], "queued", "{name}");
         let shown = pool.producer(&["status", &run]).expect_code(0).stdout;
-        assert!(shown.contains(&format!("no worker for class {class} since ")), "{shown}");
+        assert!(shown.contains(&format!("no worker for class {class} (asked for ")), "{shown}");
     };
     assert_eq!(built_by("web"), "plain");
     for (name, class) in &classes[..3] {

@@ -14,7 +14,7 @@ fn jobs_wait_for_a_worker_and_say_who_is_missing() {
     let run = text(&submitted["run"]);
     assert_eq!(host(&submitted, "h01")["state"], "queued");
     let status = pool.producer(&["status", &run]).expect_code(0);
-    let waits = "no worker for class x86_64-linux since ";
+    let waits = "no worker for class x86_64-linux (asked for ";
     assert!(status.stdout.contains(waits), "{status}");
 
     // Leaving a watch cancels nothing.
@@ -43,7 +43,7 @@ fn a_class_that_no_worker_serves_waits_while_others_are_built() {
         (host(&status, "h01")["outcome"] == "built").then_some(())
     });
     let status = pool.producer(&["status", &run]);
-    assert!(status.stdout.contains("no worker for class aarch64-linux since "), "{status}");
+    assert!(status.stdout.contains("no worker for class aarch64-linux (asked for "), "{status}");
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_repo_that_no_worker_has_waits_and_says_so() {
 
     let status = pool.producer(&["status", &run]).expect_code(0);
 
-    let waits = "queued: no worker for repo homelba (class x86_64-linux) since ";
+    let waits = "queued: no worker for repo homelba of class x86_64-linux (asked for ";
     assert!(status.stdout.contains(waits), "{status}");
     // A worker that has it comes, and builds it. (While the other one runs, both are offered it.)
     worker.sigterm();

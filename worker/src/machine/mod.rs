@@ -221,6 +221,11 @@ impl Machine {
         self.jobs.len()
     }
 
+    /// Differs whenever it has got or lost a job.
+    pub fn turnover(&self) -> (usize, Option<DeliveryId>) {
+        (self.jobs.len(), self.jobs.keys().next_back().copied())
+    }
+
     /// Told to stop.
     pub fn draining(&self) -> bool {
         self.drain.is_some()
