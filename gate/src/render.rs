@@ -58,6 +58,9 @@ mod tests {
         let hosts = r#"{"a":"built","b":"missing","c":"infra-failed","d":"missing"}"#;
         let expected = format!("{{\"verdict\":\"undecided\",\"expected\":4,\"hosts\":{hosts}}}\n");
         assert_eq!(shown, expected);
+        let mut shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+        shown["hosts"] = serde_json::Value::Null;
+        options::check_documented("gate check", &shown);
         let shown = text(Verdict::Undecided, &findings, &[host("e")]);
         let expected = "undecided: 1 of 4 hosts built\n  b: missing\n  c: infra-failed\n  \
                         d: missing (it is not signed)\n  e: excluded\n";

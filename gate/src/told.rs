@@ -127,3 +127,19 @@ fn object(run: &GateRun, details: &BTreeMap<String, Detail>, site: &Site) -> Val
 fn facts<'a>(run: &'a GateRun, details: &'a BTreeMap<String, Detail>, site: &'a Site) -> Facts<'a> {
     Facts { run, details, site, now: bus::clock::now() }
 }
+
+#[cfg(test)]
+mod tests {
+    use proto::Identity;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn who_is_at_a_run_is_documented() {
+        let by = Identity::local();
+        let holder = Holder { by, place: "host 1".into(), nonce: Uuid::nil(), lease_ms: 1 };
+        options::check_documented("gate status", &json!({ "holder": holder }));
+        options::check_documented("gate run", &json!({ "before": [], "required": null }));
+    }
+}

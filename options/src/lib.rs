@@ -2,6 +2,7 @@
 //! errors that are safe to look at, and the two streams of a command. It knows no command.
 
 mod console;
+mod documented;
 mod manual;
 mod push;
 mod terminal;
@@ -21,6 +22,7 @@ use telemetry::{Color, Telemetry};
 use tracing::level_filters::LevelFilter;
 
 pub use console::Console;
+pub use documented::check_documented;
 pub use manual::{Completions, EXIT_CODES, ManPages, Manual, check_examples, help};
 pub use push::{Push, tell};
 

@@ -1,23 +1,5 @@
 //! A run as one object. `gate run --json` prints one at its end, `gate resume --json` and `gate status
-//! --json` an array of them.
-//!
-//! | key | meaning |
-//! |---|---|
-//! | `run`, `repo`, `base`, `rounds` | the gate run, what it is about, candidates made so far |
-//! | `source` | `{"of": "update"}` or `{"of": "branch", "name": …}` |
-//! | `stage` | where the run stands; `ended` when nothing is left to do |
-//! | `end` | how it ended: `landed`, `unchanged`, `failed`, `no-hosts`, `denied`, `base-moved`, `same-failure`, `broken-inputs`, `base-rewound`, `branch-gone`, `behind`, `given-up`; null before |
-//! | `message` | the same in a sentence |
-//! | `verdict` | `pass`, `fail` or `undecided`; null while no host was looked at |
-//! | `candidate` | `{"revision", "base", "branch"}`, or null |
-//! | `pull` | the number of the pull request, or null |
-//! | `labels` | names of the labels that it has |
-//! | `hosts` | by label: `standing` (`built`, `failed`, `undecided`, `missing`), `outcome`, `attempts`, `build_ms`, `flaky`, `pre_existing`, `advisory`, `reused`, `drv_path`, `out_path`, `leaf`, `message`, `workers` |
-//! | `excluded` | labels of hosts that the config leaves out |
-//! | `external` | `[{"repo", "input", "revision"}]`: repositories that were built against the candidate |
-//! | `inputs` | `[{"path", "old", "new", "compare"}]`; `old` and `new` are `{"rev", "modified"}` or null |
-//! | `kept` | `[{"input", "message"}]`: inputs that could not be updated, and keep what they had |
-//! | `before` | with `gate run` only: the objects of unfinished runs that it ended or went on with first |
+//! --json` an array of them. `docs/json.md` says what each key means.
 
 use std::collections::BTreeMap;
 

@@ -223,7 +223,7 @@ mod tests {
         let expected = json!({"sequence": 7, "at": 1_000_000, "subject": "nbp.event.x",
                               "event": {"a": 1}, "error": null});
         assert_eq!(shown, expected);
-        json::tests::documented(
+        options::check_documented(
             "events",
             &Value::Object(
                 shown

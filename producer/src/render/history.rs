@@ -249,7 +249,7 @@ more: producer explain nixos-servers.00000000000000000000000000000000000f4240.we
                 "failure": {"message": "builder for nginx failed", "drv": drv},
             }],
         });
-        json::tests::documented("history", &shown);
+        options::check_documented("history", &shown);
         assert_eq!(shown, expected);
     }
 }

@@ -135,7 +135,7 @@ fn failure(outcome: &Outcome) -> Option<FailureObject<'_>> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use serde_json::{Value, json};
     use uuid::Uuid;
 
@@ -144,24 +144,6 @@ pub(crate) mod tests {
         queue::Place,
         view::{Queue, tests::*},
     };
-
-    const DOC: &str = include_str!("../../../docs/json.md");
-
-    /// `docs/json.md` names every field of a value, in the section whose heading holds `command`.
-    #[track_caller]
-    pub(crate) fn documented(command: &str, value: &Value) {
-        let mut sections = DOC.split("\n## ");
-        let section = sections.find(|it| it.lines().next().is_some_and(|it| it.contains(command)));
-        let section = section.unwrap_or_else(|| panic!("docs/json.md has no section {command}"));
-        match value {
-            Value::Object(fields) => fields.iter().for_each(|(name, value)| {
-                assert!(section.contains(&format!("\"{name}\"")), "{name} is not in {section}");
-                documented(command, value);
-            }),
-            Value::Array(values) => values.iter().for_each(|value| documented(command, value)),
-            _ => {}
-        }
-    }
 
     #[test]
     fn the_object_has_the_shape_that_scripts_rely_on() {
@@ -215,7 +197,23 @@ pub(crate) mod tests {
             ],
             "summary": {"expected": 4, "finished": 2, "built": 1, "failed": 1, "undecided": 0},
         });
-        documented("status", &shown);
+        options::check_documented("status", &shown);
         assert_eq!(shown, expected);
+    }
+    #[test]
+    fn a_last_good_build_is_documented() {
+        let good = LastGood {
+            v: proto::V1,
+            incarnation: proto::Incarnation(Uuid::nil()),
+            revision: REV.parse().expect("a revision"),
+            at: Timestamp(1),
+            worker: "w1".parse().expect("a worker"),
+            out_path: "/nix/store/x-web".into(),
+            drv_path: "/nix/store/y-web.drv".into(),
+            closure_bytes: 6856,
+        };
+        let job = job("web");
+        let shown = last_good(&job.repo, &job.host, &good);
+        options::check_documented("last-good", &serde_json::from_str(&shown).expect("JSON"));
     }
 }

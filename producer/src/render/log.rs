@@ -101,11 +101,8 @@ pub(crate) struct LogText {
 #[derive(Serialize)]
 struct Line<'a> {
     epoch: Epoch,
-    #[serde(skip_serializing_if = "Option::is_none")]
     drv: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<&'a str>,
 }
 
@@ -184,8 +181,14 @@ mod tests {
         let chunks = [chunk(1, 0, "a\u{1b}[2Jb"), untagged];
         check(Form::Plain, &chunks, &["nginx-1.27> ab\n", "fetching\n"]);
         check(Form::Raw, &chunks[..1], &["nginx-1.27> a\u{1b}[2Jb\n"]);
-        let json = format!("{{\"epoch\":1,\"drv\":\"{DRV}\",\"text\":\"a\\u001b[2Jb\"}}\n");
-        check(Form::Json, &chunks[..1], &[&json]);
+        let text = r#""text":"a\u001b[2Jb","missing":null"#;
+        check(Form::Json, &chunks[..1], &[&format!("{{\"epoch\":1,\"drv\":\"{DRV}\",{text}}}\n")]);
+        let mark = LogText::new(Form::Json).unreadable();
+        let expected = serde_json::json!({"epoch": 0, "drv": null, "text": null,
+            "missing": "a part of the log cannot be read"});
+        let mark: serde_json::Value = serde_json::from_str(&mark).expect("JSON");
+        assert_eq!(mark, expected);
+        options::check_documented("logs", &mark);
     }
 
     #[test]

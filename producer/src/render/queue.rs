@@ -253,6 +253,6 @@ x86_64-linux: 2 workers, 1 free slot
         assert_eq!(served, expected);
         let mut served = served;
         served["unserved"] = Value::Null;
-        json::tests::documented("queue", &served);
+        options::check_documented("queue", &served);
     }
 }

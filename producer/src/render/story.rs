@@ -264,7 +264,7 @@ no worker has taken it
                  "dead": null, "attempts": []},
             ],
         });
-        json::tests::documented("explain", &shown);
+        options::check_documented("explain", &shown);
         assert_eq!(shown, expected);
     }
 }

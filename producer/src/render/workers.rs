@@ -210,6 +210,6 @@ w1
         assert_eq!(shown, expected);
         let mut shown = shown;
         shown["workers"][0]["labels"] = Value::Null;
-        json::tests::documented("workers", &shown);
+        options::check_documented("workers", &shown);
     }
 }

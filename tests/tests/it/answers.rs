@@ -1,6 +1,7 @@
 //! What people ask: what waits and who could build it, what each worker does, since when a host is
 //! broken, and what became of one job.
 
+use options::check_documented;
 use serde_json::Value;
 use tests::{Flake, Pool, WorkerOptions, eventually, pool::REPO};
 
@@ -47,6 +48,7 @@ fn what_waits_is_told_with_its_place_and_with_who_could_build_it() {
     assert_eq!(host(&status, "h04")["waits"]["why"], "no-worker");
 
     let paused = json(&pool, &["pause", "x86_64-linux"]);
+    check_documented("pause", &paused);
     assert_eq!(
         (&paused["state"], &paused["consumers"][2]),
         (&"paused".into(), &"x86_64-linux-low".into())
@@ -56,7 +58,7 @@ fn what_waits_is_told_with_its_place_and_with_who_could_build_it() {
     let shown = pool.producer(&["queue", "x86_64-linux"]).expect_code(0);
     assert!(shown.stdout.contains("paused until resumed"), "{shown}");
     assert!(!shown.stdout.contains("aarch64-linux"), "{shown}");
-    pool.producer(&["resume", "x86_64-linux"]).expect_code(0);
+    check_documented("resume", &json(&pool, &["resume", "x86_64-linux"]));
     let queue = json(&pool, &["queue"]);
     assert_eq!(class(&queue, "x86_64-linux")["lanes"][1]["state"], "open");
     let cancelled = pool.producer(&["cancel", &run, "--json"]).expect_code(0).stdout;
@@ -65,6 +67,8 @@ fn what_waits_is_told_with_its_place_and_with_who_could_build_it() {
         .map(|line| serde_json::from_str(line).expect("an object a line"))
         .collect();
     assert_eq!(cancelled.len(), 4);
+    check_documented("cancel", &cancelled[0]);
+    check_documented("retry", &json(&pool, &["retry", &text(&cancelled[0]["job"])]));
     assert_eq!(
         (&cancelled[0]["withdrawn"][0], &cancelled[0]["wanted_by"], &cancelled[0]["outcome"]),
         (&run.into(), &0.into(), &Value::Null)

@@ -31,7 +31,7 @@ pub fn text(findings: &[Finding]) -> String {
     telemetry::plain_lines(&out)
 }
 
-/// One object; its shape is in `docs/operate.md`.
+/// One object; its shape is in `docs/json.md`.
 pub fn json(worker: &WorkerName, findings: &[Finding]) -> String {
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let report = Report {
@@ -150,5 +150,6 @@ mod tests {
             ],
         });
         assert_eq!(report, expected);
+        options::check_documented("worker doctor", &report);
     }
 }
