@@ -154,6 +154,13 @@ mod tests {
         check(&["submit", "--all", "--repo", "r", "--ref", "-x"], Some("ref"));
         check(&["submit", "--all", "--repo", "r", "--ref", "a..b"], Some("range"));
         check(&["submit", "--all", "--repo", "r", "--ref", "a", "--exclude", "["], Some("glob"));
+        let web = ["submit", "web", "--repo", "r", "--rev", REV];
+        let more = |more: &[&str], why| check(&[&web[..], more].concat(), why);
+        more(&["--priority", "hihg"], Some("'high'"));
+        more(&["--timeout", "1h"], Some("--wait"));
+        more(&["--timeout", "1h", "--wait"], None);
+        more(&["--push-metrics", "http://x"], Some("needs --wait"));
+        more(&["--push-metrics", "http://x", "--wait"], None);
         let over = |it: &str, why| {
             let it = format!("--override-input={it}");
             check(&["submit", "a", "--repo", "r", "--rev", REV, &it], why);
@@ -164,7 +171,8 @@ mod tests {
         over("servers=r@master", Some("40 lowercase hex"));
         over("servers", Some("NAME=REPO@SHA"));
         check(&["keys", "new", "worker", "w1"], None);
-        check(&["keys", "new", "root", "w1"], Some("none of submitter, worker"));
+        check(&["keys", "new", "root", "w1"], Some("submitter, worker, gate"));
+        check(&["keys", "new", "workr", "w1"], Some("'worker'"));
         check(&["keys", "new", "worker", "../w1"], Some("refused"));
         check(&["setup", "--print-nats-config"], Some("--keys"));
         check(&["setup", "--keys", "k.toml"], Some("--print-nats-config"));

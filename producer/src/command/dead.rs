@@ -12,6 +12,27 @@ Examples:
   producer dead list
   producer dead requeue 12 13";
 
+/// Below the help of `list`.
+const LIST: &str = "\
+Examples:
+  producer dead list
+  producer dead list --json | jq -r '.[].job'";
+
+/// Below the help of `show`.
+const SHOW: &str = "\
+Examples:
+  producer dead show 12";
+
+/// Below the help of `requeue`.
+const REQUEUE: &str = "\
+Examples:
+  producer dead requeue 12 13";
+
+/// Below the help of `drop`.
+const DROP: &str = "\
+Examples:
+  producer dead drop 12 13";
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -22,12 +43,16 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// List the dead letters, oldest first
+    #[command(after_help = LIST)]
     List,
     /// Print all of one dead letter
+    #[command(after_help = SHOW)]
     Show(Letter),
     /// Ask for the jobs again, under runs of their own, and drop the letters
+    #[command(after_help = REQUEUE)]
     Requeue(Letters),
     /// Forget dead letters; what became of their jobs stays as it is
+    #[command(after_help = DROP)]
     Drop(Letters),
 }
 

@@ -8,8 +8,9 @@ use std::{
 };
 
 use bus::{NewKeyError, PublicKey, SeedForm, new_key};
-use proto::{ExitCode, HolderName, Role, TokenError};
-use serde_json::json;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use proto::{ExitCode, HolderName, Role};
+use serde_json::{Value, json};
 
 use crate::{context::Context, error::Error, render};
 
@@ -33,9 +34,10 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 struct New {
-    /// submitter, worker, gate, reader, operator or admin; or leaf, for a server of a remote site
-    #[arg(value_name = "ROLE")]
+    /// What its holder is for; leaf is a server of a remote site
+    #[arg(value_name = "ROLE", value_parser = purpose())]
     purpose: Purpose,
     /// Who holds it; of a worker, its [worker] name
     #[arg(value_name = "NAME")]
@@ -52,14 +54,22 @@ enum Purpose {
     Leaf,
 }
 
-impl std::str::FromStr for Purpose {
-    type Err = TokenError;
-    fn from_str(value: &str) -> Result<Self, TokenError> {
-        match value {
-            "leaf" => Ok(Self::Leaf),
-            role => role.parse().map(Self::Role),
+/// The name of that link on the command line.
+const LEAF: &str = "leaf";
+
+impl Purpose {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Role(role) => role.name(),
+            Self::Leaf => LEAF,
         }
     }
+}
+
+/// Takes a role or `leaf`. Help, completions and the tip for a misspelt one come from the list.
+fn purpose() -> impl TypedValueParser<Value = Purpose> {
+    let names = Role::ALL.into_iter().map(Role::name).chain([LEAF]);
+    PossibleValuesParser::new(names).map(|name| name.parse().map_or(Purpose::Leaf, Purpose::Role))
 }
 
 pub(crate) fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Error> {
@@ -75,15 +85,8 @@ pub(crate) fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Err
     let public = new_key(&seed_file, form)?;
     fs::write(&public_file, format!("{public}\n")).map_err(write_error(&public_file))?;
     if context.json {
-        let role = match purpose {
-            Purpose::Role(role) => role.name(),
-            Purpose::Leaf => "leaf",
-        };
-        let (seed, public_file) = (seed_file.display(), public_file.display());
-        context.console.data(&render::json::line(&json!({
-            "role": role, "name": name, "public_key": public.to_string(),
-            "seed_file": seed.to_string(), "public_file": public_file.to_string(),
-        })))?;
+        let object = object(purpose, &name, &public, [&seed_file, &public_file]);
+        context.console.data(&render::json::line(&object))?;
     } else {
         context.console.data(&format!("{public}\n"))?;
         context.console.say(&format!("the seed is in {}; keep it secret", seed_file.display()));
@@ -93,6 +96,14 @@ pub(crate) fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Err
         }
     }
     Ok(ExitCode::Done)
+}
+
+fn object(purpose: Purpose, name: &HolderName, public: &PublicKey, files: [&Path; 2]) -> Value {
+    let [seed_file, public_file] = files.map(|file| file.display().to_string());
+    json!({
+        "role": purpose.name(), "name": name, "public_key": public.to_string(),
+        "seed_file": seed_file, "public_file": public_file,
+    })
 }
 
 fn write_error(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
@@ -117,5 +128,40 @@ fn snippet(purpose: Purpose, name: &HolderName, public: &PublicKey) -> Vec<Strin
             ];
             lines.into_iter().chain(classes).collect()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        new: New,
+    }
+
+    #[test]
+    fn every_role_and_leaf_is_read_back_as_it_is_named() {
+        for name in Role::ALL.into_iter().map(Role::name).chain([LEAF]) {
+            let cli = Cli::try_parse_from(["x", name, "somebody"]).expect("a role");
+            assert_eq!(cli.new.purpose.name(), name);
+        }
+        let error = Cli::try_parse_from(["x", "workr", "w1"]).expect_err("misspelt").to_string();
+        assert!(error.contains("'worker'") && error.contains("leaf"), "{error}");
+    }
+
+    #[test]
+    fn the_object_has_the_shape_that_scripts_rely_on() {
+        let public: PublicKey = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
+            .parse()
+            .expect("a public key");
+        let name = "w1".parse().expect("a name");
+        let files = [Path::new("w1.nk"), Path::new("w1.pub")];
+        let shown = object(Purpose::Role(Role::Worker), &name, &public, files);
+        options::check_documented("keys new", &shown);
+        assert_eq!((&shown["role"], &shown["seed_file"]), (&"worker".into(), &"w1.nk".into()));
     }
 }

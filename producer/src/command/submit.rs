@@ -5,6 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bus::{Asked, Bus};
+use clap::{
+    ArgMatches, FromArgMatches,
+    builder::{PossibleValuesParser, TypedValueParser},
+    error::ErrorKind,
+    parser::ValueSource,
+};
 use exposition::Gateway;
 use options::Push;
 use proto::{
@@ -67,8 +73,8 @@ pub(crate) struct Args {
     /// the hosts that the flake has with its own inputs
     #[arg(long, value_name = "NAME=REPO@SHA", value_parser = overriding, help_heading = WHAT)]
     override_input: Vec<(Input, Override)>,
-    /// How urgent: high, normal or low
-    #[arg(long, default_value_t = Priority::Normal, help_heading = HOW)]
+    /// How urgent
+    #[arg(long, default_value_t = Priority::Normal, value_parser = priority(), help_heading = HOW)]
     priority: Priority,
     /// Build again, whatever is known
     #[arg(long, help_heading = HOW)]
@@ -76,18 +82,58 @@ pub(crate) struct Args {
     /// Take the place of older runs of the same repo and ref that have not ended
     #[arg(long, requires = "git_ref", help_heading = HOW)]
     supersede: bool,
+    /// Before `wait`, which it looks at.
+    #[command(flatten)]
+    push: PushOfWait,
     /// Wait until every host has ended
     #[arg(long, help_heading = WAIT)]
     wait: bool,
     /// How long to wait
-    #[arg(long, default_value = "2h", value_name = "DURATION", help_heading = WAIT)]
+    #[arg(long, default_value = "2h", value_name = "DURATION", requires = "wait", help_heading = WAIT)]
     timeout: settings::Span,
-    #[command(flatten)]
-    push: Push,
+}
+
+/// How it ended is known to who waits: asked for without, it would silently do nothing. A variable
+/// that stands in the environment for every command is another thing.
+#[derive(Debug)]
+struct PushOfWait(Push);
+
+impl FromArgMatches for PushOfWait {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let typed = matches.value_source("push_metrics") == Some(ValueSource::CommandLine);
+        if typed && !matches.get_flag("wait") {
+            let why = "--push-metrics needs --wait: how it ends is not known before\n";
+            return Err(clap::Error::raw(ErrorKind::MissingRequiredArgument, why));
+        }
+        Push::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for PushOfWait {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let help = "With --wait: push how it ended to this Prometheus push gateway; a push that \
+                    fails is said and changes no exit code";
+        Push::augment_args(command).mut_arg("push_metrics", |arg| arg.help(help).help_heading(WAIT))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+/// Help, completions and the tip for a misspelt one come from the list.
+fn priority() -> impl TypedValueParser<Value = Priority> {
+    let names = Priority::ALL.into_iter().map(Priority::as_str);
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Priority>())
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Error> {
-    let gateway = args.push.gateway()?.filter(|_| args.wait);
+    let gateway = args.push.0.gateway()?.filter(|_| args.wait);
     let repo = args.repo.clone();
     let done = submit(args, gateway.as_ref(), context).await;
     if let (Err(_), Some(gateway)) = (&done, &gateway) {
