@@ -77,6 +77,11 @@ impl Console {
         self.width
     }
 
+    /// The terminal shows characters beyond ASCII.
+    pub(crate) fn utf8(&self) -> bool {
+        self.utf8
+    }
+
     /// Data may have colours.
     pub fn colours(&self) -> bool {
         self.colours
@@ -118,18 +123,24 @@ impl Console {
     }
 
     fn shown<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if self.utf8 || text.is_ascii() {
-            return Cow::Borrowed(text);
-        }
-        let mut shown = String::with_capacity(text.len());
-        for c in text.chars() {
-            match SYMBOLS.iter().find(|(symbol, _)| *symbol == c) {
-                Some((_, plain)) => shown.push_str(plain),
-                None => shown.push(c),
-            }
-        }
-        Cow::Owned(shown)
+        shown(text, self.utf8)
     }
+}
+
+/// Text as a terminal can show it: where that is ASCII alone, our own symbols are replaced. What
+/// others wrote stays as it is.
+pub(crate) fn shown(text: &str, utf8: bool) -> Cow<'_, str> {
+    if utf8 || text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match SYMBOLS.iter().find(|(symbol, _)| *symbol == c) {
+            Some((_, plain)) => shown.push_str(plain),
+            None => shown.push(c),
+        }
+    }
+    Cow::Owned(shown)
 }
 
 /// Columns of the terminal at stdout. One that says zero does not know.
@@ -144,14 +155,7 @@ mod tests {
 
     #[test]
     fn our_own_symbols_become_ascii_where_nothing_else_is_shown() {
-        let console = |utf8| Console {
-            quiet: false,
-            utf8,
-            colours: false,
-            width: None,
-            messages: Reader::default(),
-        };
-        assert_eq!(console(true).shown("a → b…"), "a → b…");
-        assert_eq!(console(false).shown("a → b… é"), "a -> b... é");
+        assert_eq!(shown("a → b…", true), "a → b…");
+        assert_eq!(shown("a → b… é", false), "a -> b... é");
     }
 }

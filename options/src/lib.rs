@@ -1,11 +1,14 @@
 //! What the command lines of the three programs share: where the broker is, how much to say, usage
-//! errors that are safe to look at, and the two streams of a command. It knows no command.
+//! errors that are safe to look at, the two streams of a command, and tables for people. It knows no
+//! command.
 
 mod console;
 mod documented;
 mod manual;
+mod page;
 mod push;
 mod terminal;
+mod times;
 
 use std::{
     ffi::OsString,
@@ -24,7 +27,9 @@ use tracing::level_filters::LevelFilter;
 pub use console::Console;
 pub use documented::check_documented;
 pub use manual::{Completions, EXIT_CODES, ManPages, Manual, check_examples, help};
+pub use page::{Cell, Page, Tone, head};
 pub use push::{Push, tell};
+pub use times::short;
 
 /// Where the broker is and who we are. The command line and the environment win over the config
 /// file.

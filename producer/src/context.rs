@@ -1,14 +1,9 @@
 //! What every command works with: config, broker, console. It knows no command.
 
 use bus::{Bus, Endpoint};
-use options::Console;
+use options::{Console, Page};
 
-use crate::{
-    cli::Global,
-    config::Config,
-    error::Error,
-    render::{json, table::Page},
-};
+use crate::{cli::Global, config::Config, error::Error, render::json};
 
 /// One invocation.
 pub(crate) struct Context<'a> {

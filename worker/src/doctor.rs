@@ -53,7 +53,7 @@ pub async fn run(
     let findings = findings(&config, &endpoint).await;
     let text = match json {
         true => render::json(&config.name, &findings),
-        false => render::text(&findings),
+        false => render::text(&findings, &options::Page::of(console)),
     };
     console.data(&text).map_err(Error::Output)?;
     Ok(exit_code(&findings))

@@ -93,10 +93,10 @@ async fn command(cli: Cli) -> Result<proto::ExitCode, Error> {
             run::standalone(config, broker, &service, signals::stop_orders()?).await?;
         }
         Command::Roots(cli::Roots::List { config, json }) => {
-            roots::list(&Config::load(&config)?, json)?;
+            roots::list(&Config::load(&config)?, json, &console)?;
         }
         Command::Roots(cli::Roots::Prune { config, dry_run, json }) => {
-            roots::prune(&Config::load(&config)?, dry_run, json).await?;
+            roots::prune(&Config::load(&config)?, dry_run, json, &console).await?;
         }
         Command::Manual(manual) => {
             manual.tell::<Cli>(&console).map_err(Error::Output)?;

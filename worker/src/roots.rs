@@ -3,10 +3,10 @@
 
 mod keeper;
 
-use std::io::{self, Write as _};
-
+use options::{Cell, Console, Page, Tone, head, short};
 use proto::time::millis;
 use serde_json::{Value, json};
+use telemetry::plain;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::keeper::Keeper;
@@ -20,8 +20,9 @@ use crate::{
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub(crate) fn list(config: &Config, json: bool) -> Result<(), Error> {
-    say(&Keeper::new(config, CancellationToken::new()).fates()?, json)
+pub(crate) fn list(config: &Config, json: bool, console: &Console) -> Result<(), Error> {
+    let fates = Keeper::new(config, CancellationToken::new()).fates()?;
+    say(&fates, json, "there are no roots", console)
 }
 
 /// `worker roots prune`: removes what is of no use any more and makes generations of what has
@@ -29,25 +30,43 @@ pub(crate) fn list(config: &Config, json: bool) -> Result<(), Error> {
 ///
 /// # Errors
 /// When a root cannot be removed, or this is not the worker's user.
-pub(crate) async fn prune(config: &Config, dry_run: bool, json: bool) -> Result<(), Error> {
+pub(crate) async fn prune(
+    config: &Config,
+    dry_run: bool,
+    json: bool,
+    console: &Console,
+) -> Result<(), Error> {
     let keeper = Keeper::new(config, CancellationToken::new());
     keeper.must_be_owner()?;
-    say(&keeper.prune(dry_run).await?, json)
+    say(&keeper.prune(dry_run).await?, json, "nothing to remove", console)
 }
 
-fn line(root: &Root, fate: Fate) -> String {
-    let fate = match fate {
-        Fate::Generation => "generation".to_owned(),
-        Fate::Candidate(left) => format!("candidate for {} more hours", left.as_secs() / 3600),
-        Fate::Unknown => "kept: its repo is not in the config".to_owned(),
-        Fate::Surplus => "surplus".to_owned(),
-        Fate::Expired => "expired candidate".to_owned(),
-        Fate::Landed => "landed candidate, so now a generation".to_owned(),
-        Fate::Unasked => "expired candidate, kept until it is known whether it landed".to_owned(),
-    };
-    let Root { repo, host, target, .. } = root;
-    let (branch, commit, target) = (shown_branch(&root.branch), root.commit(), target.display());
-    format!("{repo} {host} {branch} {commit} {target}: {fate}")
+/// A line a root.
+fn table(fates: &[(Root, Fate)], page: &Page) -> String {
+    let mut rows = vec![head(["REPO", "HOST", "BRANCH", "REVISION", "PATH", "BECOMES"])];
+    rows.extend(fates.iter().map(|(root, fate)| {
+        [
+            plain(&root.repo).as_ref().into(),
+            plain(&root.host).as_ref().into(),
+            plain(&shown_branch(&root.branch)).as_ref().into(),
+            plain(root.commit()).as_ref().into(),
+            plain(&root.target.to_string_lossy()).as_ref().into(),
+            becomes(*fate),
+        ]
+    }));
+    page.table(&rows, &["PATH", "REPO", "REVISION"])
+}
+
+fn becomes(fate: Fate) -> Cell {
+    match fate {
+        Fate::Generation => Cell::toned("generation", Tone::Good),
+        Fate::Candidate(left) => format!("candidate for {}", short(left)).into(),
+        Fate::Unknown => Cell::toned("kept: its repo is not in the config", Tone::Odd),
+        Fate::Surplus => "surplus".into(),
+        Fate::Expired => "expired candidate".into(),
+        Fate::Landed => "landed candidate, so now a generation".into(),
+        Fate::Unasked => "expired candidate, kept until it is known whether it landed".into(),
+    }
 }
 
 /// The same as an object.
@@ -72,17 +91,60 @@ fn object(root: &Root, fate: Fate) -> Value {
     })
 }
 
-/// On stdout; a reader that has seen enough is no failure.
-fn say(fates: &[(Root, Fate)], json: bool) -> Result<(), Error> {
+/// A reader that has seen enough is no failure.
+fn say(fates: &[(Root, Fate)], json: bool, nothing: &str, console: &Console) -> Result<(), Error> {
+    if fates.is_empty() && !json {
+        console.say(nothing);
+        return Ok(());
+    }
     let text = match json {
         true => {
             let all: Vec<Value> = fates.iter().map(|(root, fate)| object(root, *fate)).collect();
             Value::from(all).to_string() + "\n"
         }
-        false => fates.iter().map(|(root, fate)| line(root, *fate) + "\n").collect(),
+        false => table(fates, &Page::of(console)),
     };
-    match io::stdout().lock().write_all(telemetry::plain_lines(&text).as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(Error::Output),
+    console.data(&text).map_err(Error::Output)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use proto::Timestamp;
+
+    use super::*;
+
+    fn fates() -> Vec<(Root, Fate)> {
+        let root = |branch: &str| Root {
+            repo: "homelab".into(),
+            host: "monitoring01".into(),
+            branch: branch.into(),
+            number: 1,
+            link: format!("/roots/homelab/monitoring01/{branch}/1-0123456789ab").into(),
+            target: "/nix/store/0000000000000000000000000000000a-nixos-system".into(),
+            made: SystemTime::UNIX_EPOCH,
+        };
+        let left = Fate::Candidate(Duration::from_secs(167 * 3600));
+        vec![(root("master"), Fate::Generation), (root("flake-update%2F1"), left)]
+    }
+
+    #[test]
+    fn each_root_has_a_line_that_fits_the_terminal() {
+        let page = |width| Page { width, utf8: false, colours: false, now: Timestamp(0) };
+        let text = table(&fates(), &page(None));
+        assert!(text.contains("0123456789ab") && text.contains("candidate for 6d 23h"), "{text}");
+        for width in [40, 60, 72, 80, 120] {
+            let text = table(&fates(), &page(Some(width)));
+            assert!(text.lines().all(|line| line.len() <= width), "{width}\n{text}");
+            assert!(text.contains("generation") && text.contains("candidate"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_objects_are_documented() {
+        for (root, fate) in fates() {
+            options::check_documented("worker roots list", &object(&root, fate));
+        }
     }
 }

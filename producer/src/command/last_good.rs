@@ -31,7 +31,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
     };
     context.console.data(&match context.json {
         true => render::json::last_good(&repo, &host, &good),
-        false => render::text::last_good(&repo, &host, &good),
+        false => render::text::last_good(&repo, &host, &good, &context.page()),
     })?;
     bus.close().await;
     Ok(ExitCode::Done)

@@ -1,6 +1,7 @@
 //! Dead letters, for people and for programs.
 
 use bus::StoredLetter;
+use options::{Cell, Page, head};
 use proto::{
     Epoch, Instance, JobKey, Timestamp, WorkerName,
     record::{Attempt, AttemptEnd},
@@ -8,7 +9,6 @@ use proto::{
 use serde::Serialize;
 use telemetry::plain;
 
-use super::table::{Cell, Page, head};
 use crate::view::utc;
 
 #[derive(Serialize)]
@@ -92,7 +92,7 @@ pub(crate) fn table(letters: &[StoredLetter], page: &Page) -> String {
             plain(letter.reason).into_owned().into(),
         ]
     }));
-    page.table(&rows)
+    page.table(&rows, &["ATTEMPTS", "WHEN"])
 }
 
 /// Everything that a letter says.
@@ -135,7 +135,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::view::tests::{job, worker};
+    use crate::{
+        render::tests::fits,
+        view::tests::{job, worker},
+    };
 
     fn letter() -> StoredLetter {
         let attempt = |epoch, end| Attempt {
@@ -175,6 +178,11 @@ mod tests {
         for end in ends {
             assert!(text.contains(&format!("  attempt {end}")), "{text}");
         }
+    }
+
+    #[test]
+    fn the_table_fits() {
+        fits("NUMBER", |page| table(&[letter()], page));
     }
 
     #[test]

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use proto::{Host, JobKey, Repo, Revision, Timestamp, WorkerName, outcome::Standing};
+use options::{Cell, Page, Tone, head, short};
+use proto::{
+    Host, JobKey, Repo, Revision, Timestamp, WorkerName,
+    log::short_name,
+    outcome::{Failure, Standing},
+};
 use serde::Serialize;
 use telemetry::plain;
 
-use super::{
-    json,
-    table::{Cell, Page, Tone, head},
-    text::short,
-};
+use super::json;
 use crate::history::{Broken, Ended, History, Past, Trend};
 
 #[derive(Serialize)]
@@ -113,7 +114,7 @@ pub(crate) fn text(history: &History, limit: usize, page: &Page) -> String {
     let mut rows = vec![head(names)];
     rows.extend(history.past.iter().take(limit).map(|past| row(past, page)));
     text.push('\n');
-    text.push_str(&page.table(&rows));
+    text.push_str(&page.table(&rows, &["QUEUE", "WORKER", "BUILD", "WHEN"]));
     let more = history.past.len().saturating_sub(limit);
     if more > 0 {
         text.push_str(&format!("{more} older; --limit shows them\n"));
@@ -171,7 +172,7 @@ fn row(past: &Past, page: &Page) -> [Cell; 7] {
         let built = ended.worker.is_some();
         Cell::or_dash(built.then(|| short(Duration::from_millis(ms))))
     };
-    let why = ended.failure.as_ref().map(|failure| plain(&failure.message).into_owned());
+    let why = ended.failure.as_ref().map(why);
     [
         revision.into(),
         when.into(),
@@ -181,6 +182,12 @@ fn row(past: &Past, page: &Page) -> [Cell; 7] {
         Cell::or_dash(ended.worker.as_ref().map(WorkerName::as_str)),
         why.unwrap_or_default().into(),
     ]
+}
+
+/// The name of what failed stands first: it is what is left of this on a narrow terminal.
+fn why(failure: &Failure) -> String {
+    let name = failure.drv.as_deref().map(|drv| format!("{}: ", short_name(drv)));
+    plain(&format!("{}{}", name.unwrap_or_default(), failure.message)).into_owned()
 }
 
 fn outcome(ended: &Ended) -> Cell {
@@ -200,7 +207,7 @@ mod tests {
     use super::*;
     use crate::{
         history::tests::{history, past},
-        render::table::tests::page,
+        render::tests::{fits, page},
         view::tests::{built, failed},
     };
 
@@ -220,13 +227,18 @@ built last at 000000000000 (1 min ago)
 the newest build took 1m 30s, 50 % longer than the one before it (1m 0s)
 
 REVISION      WHEN       OUTCOME       QUEUE  BUILD   WORKER  WHY
-000000000000  30 s ago   build-failed  1.5s   5.0s    w1      builder for nginx failed
+000000000000  30 s ago   build-failed  1.5s   5.0s    w1      nginx-1.27: builder for nginx failed
 000000000000  1 min ago  built         1.5s   1m 30s  w1
 1 older; --limit shows them
 
 more: producer explain nixos-servers.00000000000000000000000000000000000f4240.web
 ";
         assert_eq!(text(&some(), 2, &page(None)), expected);
+        fits("REVISION", |page| {
+            let text = text(&some(), 2, page);
+            assert!(text.contains("nginx-1.27"), "{text}");
+            text
+        });
         let fine = text(&history(vec![past(1, built(true), 1)]), 9, &page(None));
         assert!(fine.starts_with("web of nixos-servers: builds\n\n"), "{fine}");
         assert!(fine.contains("built (reused)"), "{fine}");

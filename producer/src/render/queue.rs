@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 
 use bus::{LaneState, UNTIL_RESUMED};
+use options::{Cell, Page, Tone, head, short};
 use proto::{Class, JobKey, Priority, Repo, Timestamp, WorkerName, time::millis};
 use serde::Serialize;
 use telemetry::plain;
 
-use super::{
-    json,
-    table::{Cell, Page, Tone, head},
-    text::short,
-};
+use super::json;
 use crate::queue::{Builder, ClassView, LaneView, QueueView, Taking};
 
 #[derive(Serialize)]
@@ -104,7 +101,7 @@ pub(crate) fn text(view: &QueueView, page: &Page) -> String {
             rows.push(empty(class));
         }
     }
-    let mut text = page.table(&rows);
+    let mut text = page.table(&rows, &["BUILDING", "OLDEST", "STATE"]);
     for class in &view.classes {
         text.push_str(&format!("\n{}", builders(class, page)));
     }
@@ -178,7 +175,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        render::table::tests::page,
+        render::tests::{fits, page},
         view::tests::{REV, class, job, worker},
     };
 
@@ -224,6 +221,7 @@ x86_64-linux: 2 workers, 1 free slot
   no worker has repo other: 3 jobs wait
 ";
         assert_eq!(text(&view(), &page(None)), expected);
+        fits("CLASS", |page| text(&view(), page));
     }
 
     #[test]

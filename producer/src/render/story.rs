@@ -1,5 +1,6 @@
 //! `producer explain`, for people and for programs. Pure.
 
+use options::{Cell, Page, Tone, head, short};
 use proto::{
     Class, Epoch, Identity, Incarnation, JobKey, Priority, RunId, Timestamp, WorkerName,
     time::millis,
@@ -9,8 +10,7 @@ use telemetry::plain;
 
 use super::{
     json,
-    table::{Cell, Page, Tone, head},
-    text::{failure, short},
+    text::failure,
     waits::{Waits, detail, waits},
 };
 use crate::story::{Asking, End, Story, Times, Try};
@@ -175,7 +175,7 @@ fn told(asking: &Asking, newest: bool, page: &Page) -> String {
     }
     let mut rows = vec![head(["EPOCH", "WORKER", "BEGAN", "LASTED", "END"])];
     rows.extend(asking.attempts.iter().map(|attempt| row(attempt, page)));
-    text + &page.table(&rows)
+    text + &page.table(&rows, &["BEGAN", "LASTED"])
 }
 
 fn row(attempt: &Try, page: &Page) -> [Cell; 5] {
@@ -203,7 +203,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        render::table::tests::page,
+        render::tests::{fits, page},
         story::tests::{disk_full_then_built, story},
         view::tests::{REV, STORED, record, request, running},
     };
@@ -228,6 +228,7 @@ no worker has taken it
             Uuid::nil()
         );
         assert_eq!(text, expected);
+        fits("EPOCH", |page| super::text(&disk_full_then_built(), page));
         let gone_on = record(1, running());
         let held = super::text(&story(Some(request(1, 0)), Some(gone_on), &[]), &page(None));
         assert!(held.contains("nobody wants it now\n"), "{held}");

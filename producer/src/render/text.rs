@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
+use options::{Cell, Page, Tone, head, short};
 use proto::{
     Finished, Host, LastGood, Outcome, Repo, RunRecord, Running, Tally, Timestamp, log::short_name,
     outcome::Standing,
@@ -9,12 +11,8 @@ use proto::{
 use telemetry::plain;
 
 use crate::{
-    render::{
-        Report,
-        table::{Cell, Page, Tone, head},
-        waits::detail,
-    },
-    view::{self, HostStatus, Stand, utc},
+    render::{Report, waits::detail},
+    view::{self, HostStatus, Stand},
 };
 
 /// Lines of a failed build's log in the table; `producer logs` has them all.
@@ -25,7 +23,7 @@ pub(crate) fn report(report: &Report<'_>, page: &Page) -> String {
     let mut text = heading(report, report.hosts.len()) + "\n\n";
     let mut rows = vec![head(["HOST", "STATE", "ATTEMPT", "WORKER", "QUEUE", "BUILD"])];
     rows.extend(report.hosts.iter().map(|status| row(status, page.now)));
-    text.push_str(&page.table(&rows));
+    text.push_str(&page.table(&rows, &["QUEUE", "ATTEMPT", "BUILD", "WORKER"]));
     for status in report.hosts {
         text.push_str(&failure(status));
     }
@@ -60,14 +58,17 @@ pub(crate) fn totals(tally: &Tally) -> String {
     format!("{}: {none}{}", counted(tally.expected), parts.join(", "))
 }
 
-/// `web of nixos-servers at <commit>, built 2026-11-23T00:15:46Z on w1`, and below it where it is.
-pub(crate) fn last_good(repo: &Repo, host: &Host, good: &LastGood) -> String {
-    let (rev, at, worker) = (&good.revision, utc(good.at), &good.worker);
-    let mib = good.closure_bytes >> 20;
+/// `web of nixos-servers at <commit>, built 3 h ago on w1`, and below it where it is.
+pub(crate) fn last_good(repo: &Repo, host: &Host, good: &LastGood, page: &Page) -> String {
+    let (rev, when, worker) = (&good.revision, page.ago(good.at), &good.worker);
+    let closure = match good.closure_bytes {
+        0 => "closure of unknown size".to_owned(),
+        bytes => format!("closure {}", ByteSize(bytes).display().iec()),
+    };
     let (out, drv) = (plain(&good.out_path), plain(&good.drv_path));
     format!(
-        "{host} of {repo} at {rev}, built {at} on {worker}\n\
-         \x20 {out}\n  closure {mib} MiB, from {drv}\n"
+        "{host} of {repo} at {rev}, built {when} on {worker}\n\
+         \x20 {out}\n  {closure}, from {drv}\n"
     )
 }
 
@@ -89,18 +90,6 @@ pub(crate) fn known_since(status: &HostStatus, now: Timestamp) -> Option<String>
     let (host, outcome) = (&status.job.host, finished.outcome.name());
     let age = short(now.since(finished.at));
     Some(format!("{host}: {outcome}, known since {age}; --force builds again"))
-}
-
-/// A duration in the two units that matter.
-pub(crate) fn short(duration: Duration) -> String {
-    let (ms, s) = (duration.as_millis(), duration.as_secs());
-    match s {
-        0 => format!("{ms}ms"),
-        1..60 => format!("{}.{}s", s, ms % 1000 / 100),
-        60..3600 => format!("{}m {}s", s / 60, s % 60),
-        3600..86_400 => format!("{}h {}m", s / 3600, s % 3600 / 60),
-        _ => format!("{}d {}h", s / 86_400, s % 86_400 / 3600),
-    }
 }
 
 /// `1 host`, `2 hosts`.
@@ -182,7 +171,7 @@ pub(crate) fn failure(status: &HostStatus) -> String {
 mod tests {
     use super::*;
     use crate::{
-        render::table::tests::page,
+        render::tests::{fits, page},
         view::{Queue, tests::*},
     };
 
@@ -215,6 +204,7 @@ monitoring01: build-failed: builder for nginx failed
 3 hosts: 1 built, 1 failed, 1 not finished
 "
         );
+        fits("HOST", |page| super::report(&report, page));
         let squeezed =
             |text: &str| text.split(' ').filter(|it| !it.is_empty()).collect::<Vec<_>>().join(" ");
         assert_eq!(squeezed(&text), squeezed(&expected), "{text}");
@@ -236,12 +226,24 @@ monitoring01: build-failed: builder for nginx failed
     }
 
     #[test]
-    fn durations_show_the_units_that_matter() {
-        let check = |ms, shown: &str| assert_eq!(short(Duration::from_millis(ms)), shown);
-        check(0, "0ms");
-        check(1234, "1.2s");
-        check(61_000, "1m 1s");
-        check(3_600_000, "1h 0m");
-        check(90_000_000, "1d 1h");
+    fn the_last_good_build_is_told_with_its_age_and_its_size() {
+        let good = |closure_bytes| LastGood {
+            v: proto::V1,
+            incarnation: proto::Incarnation(uuid::Uuid::nil()),
+            revision: REV.parse().expect("a revision"),
+            at: STORED,
+            worker: worker(),
+            out_path: "/nix/store/x-web".into(),
+            drv_path: "/nix/store/y-web.drv".into(),
+            closure_bytes,
+        };
+        let job = job("web");
+        let text = |bytes| last_good(&job.repo, &job.host, &good(bytes), &page(None));
+        let expected = format!(
+            "web of nixos-servers at {REV}, built 30 s ago on w1\n  /nix/store/x-web\n  \
+             closure 6.7 KiB, from /nix/store/y-web.drv\n"
+        );
+        assert_eq!(text(6856), expected);
+        assert!(text(0).contains("closure of unknown size, from"));
     }
 }

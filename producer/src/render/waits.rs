@@ -1,11 +1,11 @@
 //! Why a host waits, as words to stand beside its state and as JSON. Pure.
 
+use options::short;
 use proto::{Timestamp, WorkerName, time::millis};
 use serde::Serialize;
 
 use crate::{
     queue::Place,
-    render::text::short,
     view::{Queue, Stand},
 };
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use options::{Cell, Page, Tone, head, short};
 use proto::{
     Class, Instance, Repo, Timestamp, WorkerName,
     worker::{PlaceRoom, PresentJob, Room},
@@ -9,11 +10,7 @@ use proto::{
 use serde::Serialize;
 use telemetry::plain;
 
-use super::{
-    json,
-    table::{Cell, Page, Tone, head},
-    text::short,
-};
+use super::json;
 use crate::{queue::Taking, workers::WorkerView};
 
 #[derive(Serialize)]
@@ -71,7 +68,7 @@ pub(crate) fn text(workers: &[WorkerView], page: &Page) -> String {
     let names = ["WORKER", "STATE", "BUSY", "SLOTS", "CLASSES", "VERSION", "UP", "SEEN"];
     let mut rows = vec![head(names)];
     rows.extend(workers.iter().map(|view| row(view, page)));
-    let mut text = page.table(&rows);
+    let mut text = page.table(&rows, &["VERSION", "UP", "CLASSES", "SEEN"]);
     for view in workers {
         let lines = details(view, page);
         if !lines.is_empty() {
@@ -149,7 +146,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        render::table::tests::page,
+        render::tests::{fits, page},
         view::tests::{REV, STORED, job, presence},
     };
 
@@ -188,6 +185,7 @@ w1
   labels: role=x
 ";
         assert_eq!(text(&[view()], &page(None)), expected);
+        fits("WORKER", |page| text(&[view()], page));
         assert_eq!(text(&[], &page(None)), "no worker is there\n");
     }
 

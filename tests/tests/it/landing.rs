@@ -61,9 +61,10 @@ impl Site {
     /// The generations of `master`, oldest first, as commits.
     fn generations(&self) -> Vec<String> {
         let listed = roots_command(&self.pool, "list").expect_code(0).stdout;
-        let lines = listed.lines().filter_map(|line| line.strip_prefix("homelab h01 master "));
-        let lines = lines.inspect(|line| assert!(line.ends_with(": generation"), "{line}"));
-        lines.map(|line| line[..12].to_owned()).collect()
+        let lines = listed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let lines = lines.filter(|words| words.starts_with(&["homelab", "h01", "master"]));
+        let lines = lines.inspect(|words| assert!(words.ends_with(&["generation"]), "{words:?}"));
+        lines.map(|words| words[3][..12].to_owned()).collect()
     }
 
     fn candidates(&self, branch: &str) -> PathBuf {

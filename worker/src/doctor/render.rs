@@ -1,13 +1,15 @@
 //! The findings, once for people and once as JSON. Pure.
 
+use options::Page;
 use proto::WorkerName;
 use serde::Serialize;
+use telemetry::plain;
 
 use super::finding::{Finding, Group, Level, exit_code};
 
 /// For people: a paragraph per group, a line per finding, and below what is not ok why it matters
 /// and what mends it.
-pub fn text(findings: &[Finding]) -> String {
+pub fn text(findings: &[Finding], page: &Page) -> String {
     let title = |finding: &Finding| match &finding.of {
         Some(of) => format!("{} {of}", finding.check),
         None => finding.check.to_owned(),
@@ -20,11 +22,11 @@ pub fn text(findings: &[Finding]) -> String {
             let gap = if out.is_empty() { "" } else { "\n" };
             out.push_str(&format!("{gap}{}\n", heading(finding.group)));
         }
-        let (level, title, seen) = (word(finding.level), title(finding), &finding.seen);
-        out.push_str(&format!("  {level:<9}  {title:<wide$}  {seen}\n"));
+        let (level, title) = (word(finding.level), title(finding));
+        out.push_str(&page.wrap(&format!("  {level:<9}  {title:<wide$}  "), &plain(&finding.seen)));
         let below = [("why", &finding.why), ("fix", &finding.fix)];
         for (name, text) in below.into_iter().filter_map(|(name, it)| Some((name, it.as_ref()?))) {
-            out.push_str(&format!("{:13}{name}: {text}\n", ""));
+            out.push_str(&page.wrap(&format!("{:13}{name}: ", ""), &plain(text)));
         }
     }
     out.push_str(&format!("\n{}\n", summary(findings)));
@@ -104,6 +106,8 @@ fn heading(group: Group) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use proto::Timestamp;
+
     use super::*;
     use crate::doctor::finding::Check;
 
@@ -124,11 +128,22 @@ mod tests {
             \x20            fix: sandbox = true\n\
             \nGit\n\
             \x20 warning    access homelab  odd";
-        let text = text(&findings());
+        let page = |width| Page { width, utf8: true, colours: false, now: Timestamp(0) };
+        let text = text(&findings(), &page(None));
         assert!(text.starts_with(expected), "{text}");
         assert!(text.ends_with("\n\n1 problem, 1 warning in 3 checks\n"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
-        assert!(super::text(&findings()[..1]).ends_with("all 1 checks are ok\n"));
+        assert!(super::text(&findings()[..1], &page(None)).ends_with("all 1 checks are ok\n"));
+    }
+
+    #[test]
+    fn long_texts_go_on_below_themselves() {
+        let why = "builds see all that this machine has, ".repeat(6);
+        let long = Check(Group::Nix, "sandbox").problem("off", &why, "sandbox = true");
+        let page = Page { width: Some(80), utf8: true, colours: false, now: Timestamp(0) };
+        let text = text(&[long], &page);
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        assert!(text.contains("\n                  "), "{text}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use axum::response::Response;
 use maud::{Markup, html};
+use options::short as length;
 use proto::{
     ClosureDiff, Failure, Finished, Outcome, Phase, Timestamp, log::short_name, time::millis,
 };
@@ -16,7 +17,7 @@ use crate::{
         job::{Asked, FoundJob, Log},
         shared::Shared,
     },
-    render::{text::short as length, waits::detail},
+    render::waits::detail,
     story::{Asking, End, Try},
     view::Stand,
 };

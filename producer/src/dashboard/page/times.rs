@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use maud::{Markup, html};
+use options::short;
 use proto::Timestamp;
 
-use crate::{render::text::short, view::utc};
+use crate::view::utc;
 
 /// A point in time, for a sentence.
 pub(crate) fn at(at: Timestamp) -> Markup {
