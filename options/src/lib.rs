@@ -130,7 +130,7 @@ impl Voice {
 /// The exit code to end with.
 pub fn parse<T: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<T, ExitCode> {
     let args: Vec<OsString> = args.into_iter().collect();
-    let matches = T::command().color(help_color(&args)).try_get_matches_from(args);
+    let matches = manual::program::<T>().color(help_color(&args)).try_get_matches_from(args);
     matches.and_then(|matches| T::from_arg_matches(&matches)).map_err(|error| {
         if !error.use_stderr() {
             // Help and version. A reader that left early has seen what it wanted.

@@ -1,11 +1,15 @@
 //! What a program tells of itself: completions for shells and pages for `man`, made from its
 //! command line, and the exit codes that all programs share.
 
+mod examples;
+mod pages;
+
 use std::{fs, io, path::Path};
 
-use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueEnum};
-use clap_mangen::Man;
+use clap::{Args, Command, CommandFactory, Subcommand, ValueEnum};
 
+pub use self::examples::check_examples;
+use self::pages::pages;
 use crate::Console;
 
 /// The exit codes, for help and man pages.
@@ -17,61 +21,32 @@ Exit codes:
   3  undecided: infrastructure, time ran out, or the broker cannot be reached
   4  cancelled or superseded";
 
+/// How they begin in help. What follows is a line a code.
+const EXIT_CODES_TITLE: &str = "Exit codes:\n";
+/// What stands for the program's name in help that several programs share.
+const PROGRAM: &str = "PROGRAM";
+
+/// The command line `T`, with the exit codes in the help of each command that has none of its own.
+pub(crate) fn program<T: CommandFactory>() -> Command {
+    let command = T::command();
+    let name = command.get_name().to_owned();
+    told(command, &name)
+}
+
+fn told(command: Command, program: &str) -> Command {
+    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let help = help.replace(PROGRAM, program);
+    let help = match help.contains(EXIT_CODES_TITLE) {
+        true => help,
+        false => self::help(&help),
+    };
+    command.after_help(help).mut_subcommands(|below| told(below, program))
+}
+
 /// A program's help below its options: examples, and the exit codes.
 pub fn help(examples: &str) -> String {
     format!("{examples}\n\n{EXIT_CODES}")
 }
-
-/// For the test of each program: every command that is shown has examples, there are more than
-/// `least` in all, and each of them can be typed.
-///
-/// # Panics
-/// When that is not so.
-#[track_caller]
-pub fn check_examples<T: Parser>(least: usize) {
-    let mut command = T::command();
-    command.build();
-    for below in command.get_subcommands().filter(|it| !it.is_hide_set()) {
-        let help = below.get_after_help().map(ToString::to_string).unwrap_or_default();
-        let without = ["help", "completions"].contains(&below.get_name());
-        assert!(without || help.contains("Examples:"), "{}", below.get_name());
-    }
-    let examples = examples(&command);
-    assert!(examples.len() > least, "{examples:?}");
-    for words in examples {
-        let parsed = T::try_parse_from(&words);
-        assert!(parsed.is_ok(), "{words:?}: {:?}", parsed.err());
-    }
-}
-
-/// The command lines that stand as examples in the help of a program and of its commands, as words:
-/// for the test that reads them. What a shell would fill in is a commit.
-fn examples(command: &Command) -> Vec<Vec<String>> {
-    let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-    let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
-    let start = format!("  {} ", name.split(' ').next().unwrap_or_default());
-    let line = |line: &str| {
-        let line = line.replace("$(git rev-parse HEAD)", COMMIT);
-        let line = line.replace("<revision>", COMMIT).replace("SHA", COMMIT).replace('\'', "");
-        // What follows three blanks is a remark, and another program is none of ours.
-        let ends = ["   ", " | ", " > "];
-        let words = ends.iter().fold(line.as_str(), |line, end| match line.split_once(end) {
-            Some((ours, _)) => ours,
-            None => line,
-        });
-        words.split_whitespace().map(str::to_owned).collect::<Vec<String>>()
-    };
-    let own = text.lines().filter(|it| it.starts_with(&start));
-    let own = own.filter(|it| !it.contains("<command>")).map(|it| line(it.trim_start()));
-    let mut found: Vec<Vec<String>> = own.collect();
-    for below in command.get_subcommands().filter(|it| it.get_name() != "help") {
-        found.extend(examples(below));
-    }
-    found
-}
-
-/// Some commit.
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// The commands that tell of the program; every program has them.
 #[derive(Debug, Subcommand)]
@@ -90,8 +65,8 @@ impl Manual {
     /// It cannot be written.
     pub fn tell<T: CommandFactory>(&self, console: &Console) -> io::Result<()> {
         match self {
-            Self::Completions(of) => console.data(&of.script(&T::command())),
-            Self::Man(pages) => pages.write(&T::command(), console),
+            Self::Completions(of) => console.data(&of.script(&program::<T>())),
+            Self::Man(pages) => pages.write(&program::<T>(), console),
         }
     }
 }
@@ -99,10 +74,10 @@ impl Manual {
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Put what it prints where the shell looks, e.g.
-  ~/.local/share/bash-completion/completions/NAME
-  a folder of zsh's $fpath, as _NAME
-  ~/.config/fish/completions/NAME.fish")]
+Examples:
+  PROGRAM completions bash > ~/.local/share/bash-completion/completions/PROGRAM
+  PROGRAM completions zsh > ~/.zfunc/_PROGRAM          in a folder of zsh's $fpath
+  PROGRAM completions fish > ~/.config/fish/completions/PROGRAM.fish")]
 pub struct Completions {
     /// The shell
     #[arg(value_name = "SHELL")]
@@ -180,46 +155,6 @@ impl ManPages {
     }
 }
 
-/// File names and texts, that of the program first.
-fn pages(command: &Command) -> io::Result<Vec<(String, String)>> {
-    let mut command = command.clone();
-    command.build();
-    let mut pages = Vec::new();
-    page(command, &mut pages)?;
-    Ok(pages)
-}
-
-/// The page of a command and those of the ones below it. Built, each knows its name with dashes,
-/// which is what `man` is asked for.
-fn page(command: Command, pages: &mut Vec<(String, String)>) -> io::Result<()> {
-    let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
-    let below: Vec<Command> = command
-        .get_subcommands()
-        .filter(|below| !below.is_hide_set() && below.get_name() != "help")
-        .cloned()
-        .collect();
-    let (top, title) = (pages.is_empty(), name.to_uppercase());
-    let man = Man::new(command).title(title).section("1").manual("nix-build-pool");
-    let mut text = Vec::new();
-    man.render(&mut text)?;
-    let mut text = String::from_utf8_lossy(&text).into_owned();
-    if !top {
-        // The program's page has them from its help.
-        text.push_str(&exit_status());
-    }
-    pages.push((format!("{name}.1"), text));
-    for below in below {
-        page(below, pages)?;
-    }
-    Ok(())
-}
-
-fn exit_status() -> String {
-    let lines = EXIT_CODES.lines().skip(1).map(|line| line.trim_start());
-    let lines: Vec<String> = lines.map(|line| line.replacen("  ", " \\- ", 1)).collect();
-    format!(".SH \"EXIT STATUS\"\n{}\n", lines.join("\n.br\n"))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -229,7 +164,7 @@ mod tests {
 
     /// Tries things out
     #[derive(Debug, Parser)]
-    #[command(name = "tool", after_long_help = EXIT_CODES)]
+    #[command(name = "tool", version = "1.2", after_help = EXIT_CODES)]
     struct Cli {
         #[command(flatten)]
         voice: Voice,
@@ -240,6 +175,8 @@ mod tests {
     #[derive(Debug, Subcommand)]
     enum Sub {
         /// Begins
+        #[command(group = clap::ArgGroup::new("how").args(["much", "little"]).required(true))]
+        #[command(after_help = "It begins.\n\nExamples:\n  tool begin --much")]
         Begin {
             /// Where somebody listens
             #[arg(long, hide = true)]
@@ -247,6 +184,9 @@ mod tests {
             /// How much
             #[arg(long)]
             much: bool,
+            /// How little
+            #[arg(long)]
+            little: bool,
         },
         /// Tells nobody
         #[command(hide = true)]
@@ -266,14 +206,37 @@ mod tests {
     }
 
     #[test]
-    fn each_command_has_a_page_that_tells_the_exit_codes() {
-        let pages = pages(&Cli::command()).expect("text");
+    fn each_command_has_a_page_with_what_its_help_has() {
+        let pages = pages(&program::<Cli>()).expect("text");
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["tool.1", "tool-begin.1"]);
         for (name, text) in &pages {
             assert!(text.contains("cancelled or superseded"), "{name}: {text}");
-            assert!(!text.contains("socket"), "{name}: {text}");
+            assert!(!text.contains("socket") && !text.contains("help("), "{name}: {text}");
+            assert!(
+                text.lines()
+                    .any(|it| it.ends_with("1 \"\" \"nix-build-pool 1.2\" \"nix-build-pool\"")),
+                "{text}"
+            );
         }
+        let begin = &pages[1].1;
+        assert!(begin.contains("\n.SH EXAMPLES\n.nf\ntool begin \\-\\-much\n.fi\n"), "{begin}");
+        assert!(begin.contains("\n.PP\nIt begins.\n"), "{begin}");
+        let synopsis =
+            "\n.SH SYNOPSIS\n.na\n\\fBtool begin\\fR [OPTIONS] <\\-\\-much|\\-\\-little>\n";
+        assert!(begin.contains(synopsis), "{begin}");
+    }
+
+    #[test]
+    fn exit_codes_of_its_own_take_the_place_of_the_common_ones() {
+        #[derive(Debug, Parser)]
+        #[command(name = "tool", after_help = "Exit codes:\n  0  fine")]
+        struct Own {}
+        let mut command = program::<Own>();
+        let help = command.render_help().to_string();
+        assert!(help.contains("fine") && !help.contains("superseded"), "{help}");
+        let page = &pages(&command).expect("text")[0].1;
+        assert!(page.contains("0 \\- fine") && !page.contains("superseded"), "{page}");
     }
 
     #[test]

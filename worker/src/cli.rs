@@ -16,6 +16,9 @@ Examples:
 
 SIGTERM finishes what is running, within [worker] drain_timeout; a second one ends at once.";
 
+/// Where help has what is not about the one command.
+const GLOBAL: &str = "Global options";
+
 /// Pulls build jobs and builds them with Nix.
 #[derive(Debug, Parser)]
 #[command(name = "worker", version, max_term_width = 100, after_help = options::help(EXAMPLES))]
@@ -24,7 +27,7 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// How much to say.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = GLOBAL)]
     pub voice: Voice,
 }
 
@@ -43,18 +46,37 @@ Examples:
 /// Below the help of `check-config`.
 const CHECK_CONFIG: &str = "\
 Examples:
-  worker check-config /etc/nix-build-pool/worker.toml";
+  worker check-config /etc/nix-build-pool/worker.toml
+  worker check-config worker.toml --json | jq -r .error";
 
 /// Below the help of `doctor`.
 const DOCTOR: &str = "\
 Examples:
-  worker doctor --config /etc/nix-build-pool/worker.toml";
+  worker doctor --config /etc/nix-build-pool/worker.toml
+  worker doctor --config worker.toml --json | jq '.findings[] | select(.level == \"problem\")'
+
+Exit codes:
+  0  all is well, perhaps with warnings
+  2  something is set wrongly
+  3  nothing is, but something did not answer, so that it is not known";
 
 /// Below the help of `roots`.
 const ROOTS: &str = "\
 Examples:
   worker roots list --config /etc/nix-build-pool/worker.toml
   worker roots prune --dry-run --config /etc/nix-build-pool/worker.toml";
+
+/// Below the help of `roots list`.
+const ROOTS_LIST: &str = "\
+Examples:
+  worker roots list --config /etc/nix-build-pool/worker.toml
+  worker roots list --config worker.toml --json | jq -r '.[].out_path'";
+
+/// Below the help of `roots prune`.
+const ROOTS_PRUNE: &str = "\
+Examples:
+  worker roots prune --dry-run --config /etc/nix-build-pool/worker.toml
+  sudo -u nix-build-pool worker roots prune --config /etc/nix-build-pool/worker.toml";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -63,10 +85,10 @@ pub enum Command {
     #[command(after_help = RUN)]
     Run {
         /// The config file (worker.toml).
-        #[arg(long)]
+        #[arg(long, env = "NBP_CONFIG", value_name = "FILE")]
         config: PathBuf,
         /// Where the broker is; overrides the config file.
-        #[command(flatten)]
+        #[command(flatten, next_help_heading = GLOBAL)]
         nats: Broker,
         /// Where the service manager listens.
         #[command(flatten)]
@@ -76,7 +98,7 @@ pub enum Command {
     #[command(after_help = STANDALONE)]
     Standalone {
         /// The config file (worker.toml); its `nats` table is not used.
-        #[arg(long)]
+        #[arg(long, env = "NBP_CONFIG", value_name = "FILE")]
         config: PathBuf,
         /// Where the broker keeps its data [default: `broker` in the worker's state folder].
         #[arg(long)]
@@ -98,7 +120,11 @@ pub enum Command {
     #[command(after_help = CHECK_CONFIG)]
     CheckConfig {
         /// The config file (worker.toml).
+        #[arg(env = "NBP_CONFIG", value_name = "FILE")]
         file: PathBuf,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Look at everything that a worker needs, and say what is wrong and what mends it.
     ///
@@ -107,16 +133,13 @@ pub enum Command {
     /// who may read the secrets. Run it as the worker's user, with the worker's environment. It
     /// takes no job and changes nothing: an empty folder is built, pushed to the cache and deleted
     /// again (from a cache over http or s3 nothing can be deleted; there some hundred bytes stay).
-    ///
-    /// Exit codes: 0 all is well, perhaps with warnings; 2 something is set wrongly; 3 nothing is,
-    /// but something did not answer, so that it is not known.
     #[command(after_help = DOCTOR)]
     Doctor {
         /// The config file (worker.toml).
-        #[arg(long)]
+        #[arg(long, env = "NBP_CONFIG", value_name = "FILE")]
         config: PathBuf,
         /// Where the broker is; overrides the config file.
-        #[command(flatten)]
+        #[command(flatten, next_help_heading = GLOBAL)]
         nats: Broker,
         /// Print one JSON object.
         #[arg(long)]
@@ -131,9 +154,10 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum Roots {
     /// Show every root, and what becomes of it
+    #[command(after_help = ROOTS_LIST)]
     List {
         /// The config file (worker.toml).
-        #[arg(long)]
+        #[arg(long, env = "NBP_CONFIG", value_name = "FILE")]
         config: PathBuf,
         /// Print JSON instead of text
         #[arg(long)]
@@ -141,9 +165,10 @@ pub enum Roots {
     },
     /// Remove roots that are of no use any more, keep what has landed as a generation, and show both;
     /// `worker run` does so by itself
+    #[command(after_help = ROOTS_PRUNE)]
     Prune {
         /// The config file (worker.toml).
-        #[arg(long)]
+        #[arg(long, env = "NBP_CONFIG", value_name = "FILE")]
         config: PathBuf,
         /// Only show them
         #[arg(long)]

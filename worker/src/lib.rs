@@ -43,7 +43,7 @@ pub mod supervise;
 mod sweeper;
 mod teller;
 
-use std::{ffi::OsString, io::Write as _, process::ExitCode};
+use std::{ffi::OsString, io::Write as _, path::Path, process::ExitCode};
 
 use options::Console;
 use tracing::level_filters::LevelFilter;
@@ -101,7 +101,35 @@ async fn command(cli: Cli) -> Result<proto::ExitCode, Error> {
         Command::Manual(manual) => {
             manual.tell::<Cli>(&console).map_err(Error::Output)?;
         }
-        Command::CheckConfig { file } => drop(Config::load(&file)?),
+        Command::CheckConfig { file, json } => check_config(&file, json, &console)?,
     }
     Ok(proto::ExitCode::Done)
+}
+
+/// Says what is wrong with a config file: as the error that it ends with, and as JSON if wanted.
+fn check_config(file: &Path, json: bool, console: &Console) -> Result<(), Error> {
+    let read = Config::load(file);
+    if json {
+        let object = checked(file, read.as_ref().err().map(ToString::to_string));
+        console.data(&format!("{object}\n")).map_err(Error::Output)?;
+    }
+    read?;
+    Ok(())
+}
+
+fn checked(file: &Path, error: Option<String>) -> serde_json::Value {
+    serde_json::json!({ "file": file.display().to_string(), "error": error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_config_is_told_to_programs_too() {
+        let object = checked(Path::new("worker.toml"), Some("no such key".into()));
+        options::check_documented("worker check-config", &object);
+        assert_eq!(object["error"], "no such key");
+        assert_eq!(checked(Path::new("x"), None)["error"], serde_json::Value::Null);
+    }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(long)]
     run: Option<RunId>,
     /// The expected hosts, with commas between
-    #[arg(long, value_delimiter = ',', value_name = "HOST,…")]
+    #[arg(long, value_delimiter = ',', value_name = "HOST,...")]
     hosts: Vec<Host>,
     #[command(flatten)]
     push: Push,

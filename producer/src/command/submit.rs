@@ -37,6 +37,8 @@ use crate::{
 const WHAT: &str = "What to build";
 const HOW: &str = "How to build it";
 const WAIT: &str = "Waiting";
+/// In the order of what help shows below one heading.
+const LAST: usize = 99;
 
 /// Below its help.
 const EXAMPLES: &str = "\
@@ -118,7 +120,8 @@ impl clap::Args for PushOfWait {
     fn augment_args(command: clap::Command) -> clap::Command {
         let help = "With --wait: push how it ended to this Prometheus push gateway; a push that \
                     fails is said and changes no exit code";
-        Push::augment_args(command).mut_arg("push_metrics", |arg| arg.help(help).help_heading(WAIT))
+        Push::augment_args(command)
+            .mut_arg("push_metrics", |arg| arg.help(help).help_heading(WAIT).display_order(LAST))
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {

@@ -88,12 +88,45 @@ fn each_command_has_a_man_page_with_examples_and_exit_codes() {
     }
     for page in fs::read_dir(dir.path()).expect("pages") {
         let page = page.expect("a page").path();
-        let mut groff = command(find("groff"));
-        let told = run(groff.args(["-man", "-Kutf8", "-ww", "-z", "-Tutf8"]).arg(&page), DEADLINE);
-        assert_eq!(told.expect_code(0).stderr, "", "{}", page.display());
+        for device in ["-Tutf8", "-Tascii"] {
+            let mut groff = command(find("groff"));
+            groff.args(["-man", "-Kutf8", "-ww", "-rLL=80n", "-P-cbou", device]).arg(&page);
+            let shown = run(&mut groff, DEADLINE).expect_code(0);
+            assert_eq!(shown.stderr, "", "{}", page.display());
+            check_page(&page, &shown.stdout);
+        }
     }
-    let hidden = dir.path().join("producer-man.1");
-    assert!(!hidden.exists(), "{}", hidden.display());
+    let page = |name: &str| {
+        let mut groff = command(find("groff"));
+        groff.args(["-man", "-rLL=80n", "-P-cbou", "-Tascii"]).arg(dir.path().join(name));
+        run(&mut groff, DEADLINE).expect_code(0).stdout
+    };
+    let submit = page("producer-submit.1");
+    assert!(submit.contains("<HOST|--all>") && !submit.contains("[--ref]"), "{submit}");
+    let example =
+        "  producer submit --repo nixos-servers --all --exclude 'pi*' --ref master --supersede\n";
+    assert!(submit.contains(example), "it can be copied: {submit}");
+    let footer = submit.trim_end().lines().last().unwrap_or_default();
+    assert!(footer.starts_with("nix-build-pool 0.1.0"), "{submit}");
+    let doctor = page("worker-doctor.1");
+    assert!(doctor.contains("something is set wrongly"), "{doctor}");
+    assert!(!doctor.contains("a build failed"), "{doctor}");
+    for hidden in ["producer-man.1", "producer-help.1"] {
+        assert!(!dir.path().join(hidden).exists(), "{hidden}");
+    }
+}
+
+/// What a reader of a page finds, each page that it names among it.
+#[track_caller]
+fn check_page(file: &std::path::Path, shown: &str) {
+    for heading in ["NAME", "SYNOPSIS", "DESCRIPTION", "EXAMPLES", "EXIT STATUS"] {
+        assert!(shown.lines().any(|line| line == heading), "no {heading} in {shown}");
+    }
+    let commands = shown.split_whitespace().filter_map(|word| word.strip_suffix("(1)"));
+    for command in commands.filter(|word| word.contains('-') && word.is_ascii()) {
+        let other = file.with_file_name(format!("{}.1", command.to_lowercase()));
+        assert!(other.exists(), "{command}(1) is not there: {shown}");
+    }
 }
 
 /// Runs a command whose output nobody reads any more: its exit code and its errors. (It cannot
@@ -184,11 +217,14 @@ fn tables_fit_the_terminal_and_colours_are_for_who_wants_them() {
         let rows = shown.lines().skip_while(|line| !line.contains("HOST")).map(str::to_owned);
         rows.take_while(|line| !line.is_empty()).collect()
     };
-    for columns in [60, 100] {
-        let rows = table(&on_terminal(&pool, columns, &[], &["--color", "never", "status", &run]));
+    for (columns, locale, mark) in [(40, "C", "..."), (60, "C.UTF-8", "…"), (100, "C.UTF-8", "…")]
+    {
+        let locale = [("LC_ALL", locale)];
+        let status = ["--color", "never", "status", &run];
+        let rows = table(&on_terminal(&pool, columns, &locale, &status));
         assert_eq!(rows.len(), 3, "{rows:#?}");
         assert!(rows.iter().all(|row| row.chars().count() <= columns), "{columns}: {rows:#?}");
-        assert!(rows.iter().any(|row| row.contains('…')), "{columns}: {rows:#?}");
+        assert!(rows.iter().any(|row| row.contains(mark)), "{columns}: {rows:#?}");
     }
     // Elsewhere nothing is cut.
     let plain = pool.producer(&["status", &run]).expect_code(0).stdout;
