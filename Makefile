@@ -30,6 +30,7 @@ test: tools ## everything that must hold before a commit
 	scripts/check-licences
 	$(with_tools) scripts/check-config
 	$(with_tools) scripts/check-deploy
+	$(with_tools) scripts/check-readme
 	$(with_tools) cargo test --locked --workspace
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace
 	@scripts/check-deploy --summary
