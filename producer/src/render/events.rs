@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use options::short;
 use proto::{Timestamp, time};
 use serde::Serialize;
 use serde_json::Value;
 use settings::did_you_mean;
 use telemetry::plain;
 
-use super::{json, text::short};
+use super::json;
 use crate::{events::Next, view::utc};
 
 /// Of more hosts than these a line says how many.
