@@ -5,6 +5,8 @@
 const root = document.documentElement;
 const link = document.getElementById("link");
 const RETRY_MS = 2000;
+// Logs whose end is shown first.
+const ENDS = ".failing .log.last";
 // A browser lets one site have few connections: a tab that nobody sees gives its own back.
 let source = null;
 let retry = 0;
@@ -24,13 +26,16 @@ function take(fresh) {
     if (!now) { old.replaceChildren(); continue; }
     if (old.innerHTML === now.innerHTML) continue;
     const scrolls = [...old.querySelectorAll(".scroll, .log")].map((it) => [it.scrollLeft, it.scrollTop]);
+    const opened = [...old.querySelectorAll("details")].map((it) => it.open);
     const at = old.contains(document.activeElement) ? document.activeElement : null;
     const place = at && (at.id ? "#" + CSS.escape(at.id)
       : at.getAttribute("href") ? '[href="' + CSS.escape(at.getAttribute("href")) + '"]'
       : at.getAttribute("aria-label") ? '[aria-label="' + CSS.escape(at.getAttribute("aria-label")) + '"]' : null);
     old.replaceChildren(...document.importNode(now, true).childNodes);
+    [...old.querySelectorAll("details")].forEach((it, n) => { it.open = opened[n] ?? false; });
     [...old.querySelectorAll(".scroll, .log")].forEach((it, n) => {
       if (scrolls[n]) [it.scrollLeft, it.scrollTop] = scrolls[n];
+      else if (it.matches(ENDS)) it.scrollTop = it.scrollHeight;
     });
     if (place) old.querySelector(place)?.focus({ preventScroll: true });
   }
@@ -126,9 +131,11 @@ function addLines(lines) {
   toEnd();
 }
 
+// What went wrong stands at the end of a log. One that grows no more has no box to check.
 function toEnd() {
   const log = document.getElementById("lines");
-  if (log && document.getElementById("follow")?.checked) log.scrollTop = log.scrollHeight;
+  const follow = document.getElementById("follow");
+  if (log && (!follow || follow.checked)) log.scrollTop = log.scrollHeight;
 }
 
 function showFollow() {
@@ -191,5 +198,6 @@ function tick() {
 
 setInterval(tick, 1000);
 document.addEventListener("visibilitychange", connect);
+for (const it of document.querySelectorAll(ENDS)) it.scrollTop = it.scrollHeight;
 showFollow();
 connect();

@@ -22,6 +22,9 @@ use crate::{
     view::Stand,
 };
 
+/// Lines of a failed build that stand there at once: as many as its box is high.
+const TAIL_SHOWN: usize = 15;
+
 pub(crate) fn page(shared: &Shared, asked: &Asked, found: &FoundJob) -> Response {
     let job = &asked.job;
     let title = format!("{} of {} at {}", job.host, job.repo, job.revision.short());
@@ -57,11 +60,25 @@ fn failing(failure: &Failure) -> Markup {
                 p { code class="wrap" { (foreign(drv)) } }
             }
             p class="message" { (foreign(&failure.message)) }
-            @if !failure.log_tail.is_empty() {
-                div class="log" tabindex="0" role="region" aria-label="Its last lines" {
-                    @for line in &failure.log_tail { div { (telemetry::plain(line)) } }
+            @if !failure.log_tail.is_empty() { (tail(&failure.log_tail)) }
+        }
+    }
+}
+
+/// The error is at the end: what comes before it must not push it out of sight.
+fn tail(lines: &[String]) -> Markup {
+    let (before, last) = lines.split_at(lines.len().saturating_sub(TAIL_SHOWN));
+    html! {
+        @if !before.is_empty() {
+            details {
+                summary { (counted(before.len(), "line")) " before" }
+                div class="log" tabindex="0" role="region" aria-label="Lines before the last ones" {
+                    @for line in before { div { (telemetry::plain(line)) } }
                 }
             }
+        }
+        div class="log last" tabindex="0" role="region" aria-label="Its last lines" {
+            @for line in last { div { (telemetry::plain(line)) } }
         }
     }
 }

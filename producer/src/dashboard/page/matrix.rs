@@ -42,7 +42,7 @@ pub(crate) fn table(look: &Look<'_>, repo: &Repo, columns: &[&Column], hosts: &[
             tbody {
                 @for host in hosts {
                     tr {
-                        th scope="row" { a href=(host_path(repo, host)) { (host) } }
+                        th scope="row" { a href=(host_path(repo, host)) title=(host) { (host) } }
                         @for column in columns { (cell(look, column, host)) }
                     }
                 }

@@ -123,6 +123,57 @@ fn what_failed_stands_on_top_and_is_found_in_the_log() {
     nothing_went_wrong(&browser, &page);
 }
 
+/// Whether the last line of a box lies inside it.
+#[track_caller]
+fn end_in_sight(browser: &Browser, selector: &str) -> bool {
+    let script = format!(
+        "const box = document.querySelector({selector:?}); \
+         const [outer, last] = [box, box.lastElementChild].map((it) => it.getBoundingClientRect()); \
+         return box.scrollHeight > box.clientHeight \
+           && last.top >= outer.top && last.bottom <= outer.bottom"
+    );
+    browser.run(&script) == json!(true)
+}
+
+#[test]
+fn the_error_at_the_end_of_a_long_log_is_in_sight() {
+    let pool = Pool::start();
+    let _worker = pool.worker("w1");
+    let wide = "words ".repeat(60);
+    let script = format!(
+        "n=0; while [ $n -lt 80 ]; do n=$((n+1)); echo \\\"line $n {wide}\\\"; done; \
+         while ! [ -e /control/release-talker ]; do sleep 0.02; done; echo the very end; exit 1"
+    );
+    let toplevel = format!(
+        "derivation {{ name = \"talker\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; \
+         args = [ \"-c\" \"{script}\" ]; }}"
+    );
+    let rev = pool.commit("master", &Flake::hosts(1).toplevel("h01", &toplevel));
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    let page = Page::of(&pool);
+    let job = format!("/job/homelab/{rev}/h01");
+    let browser = browse(&page, &job);
+    browser.wait_for("#lines", "line 80", DEADLINE);
+    browser.run("window.kept = true");
+    pool.store.release("talker");
+
+    // It comes into an open page …
+    browser.wait_for(".failing .log.last", "the very end", DEADLINE);
+    assert!(end_in_sight(&browser, ".failing .log.last"));
+    assert_eq!(browser.run("return window.kept"), json!(true));
+    // … and stands in one that is opened afterwards.
+    browser.open(&page.url(&job));
+    browser.wait_for(".failing .log.last", "the very end", DEADLINE);
+    for log in [".failing .log.last", "#lines"] {
+        assert!(end_in_sight(&browser, log), "{log}");
+    }
+    let shown = "return document.querySelectorAll('.failing .log.last > div').length";
+    assert_eq!(browser.run(shown), json!(15), "without a script no more than fit");
+    browser.wait_for(".failing summary", "lines before", DEADLINE);
+    browser.screenshot("job-long-log-desktop");
+    nothing_went_wrong(&browser, &page);
+}
+
 #[test]
 fn text_of_a_build_is_text_whatever_it_holds() {
     let pool = Pool::start();
@@ -217,21 +268,29 @@ fn a_server_that_restarts_is_told_of_and_found_again() {
     assert_eq!(browser.text("#link").as_deref(), Some(""));
 }
 
+/// A finger reaches the newest cells of the first host, and the name of no host covers them.
+const CELL_IN_SIGHT: &str = "document.querySelector('.matrix').scrollIntoView(); \
+    return [...document.querySelectorAll('.matrix tbody tr')].every((row) => { \
+      const cell = row.querySelector('td a'); \
+      const at = cell.getBoundingClientRect(); \
+      const found = document.elementFromPoint(at.x + at.width / 2, at.y + at.height / 2); \
+      return cell === found || cell.contains(found); })";
+
 #[test]
 fn every_page_fits_a_phone_and_is_reached_by_keyboard() {
     let pool = Pool::start();
     let _worker = pool.worker("w1");
+    // As long as the name of a machine may be.
+    let long = format!("h05-{}", "n".repeat(59));
+    let flake = |salt: &str| {
+        let hosts = Flake::named(&["h01", "h02", "h03", "h04", &long]).salt(salt);
+        hosts.failing("h02").system("h04", "aarch64-linux")
+    };
     for salt in ["a", "b", "c"] {
-        pool.commit(
-            "master",
-            &Flake::hosts(4).salt(salt).failing("h02").system("h04", "aarch64-linux"),
-        );
+        pool.commit("master", &flake(salt));
         pool.submit(&["--all", "--exclude", "h04", "--ref", "master", "--wait"]).expect_code(1);
     }
-    let rev = pool.commit(
-        "master",
-        &Flake::hosts(4).salt("d").failing("h02").held("h01").system("h04", "aarch64-linux"),
-    );
+    let rev = pool.commit("master", &flake("d").held("h01"));
     pool.submit(&["--all", "--ref", "master"]).expect_code(0);
     let page = Page::of(&pool);
     let browser = browse(&page, "/");
@@ -270,6 +329,9 @@ fn every_page_fits_a_phone_and_is_reached_by_keyboard() {
         // A phone shows a page that is too wide smaller: its window would be wide, too.
         let wide = browser.run("return document.documentElement.scrollWidth");
         assert_eq!(wide, json!(390), "{path} is not as wide as a phone");
+        if matches!(name, "hosts" | "repo") {
+            assert_eq!(browser.run(CELL_IN_SIGHT), json!(true), "{path}");
+        }
         browser.screenshot(&format!("{name}-phone"));
         browser.as_desktop();
     }
