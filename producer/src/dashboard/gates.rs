@@ -1,7 +1,7 @@
 //! A gate run in one line, and what it says of each host. Pure.
 
 use proto::{
-    GateId, Repo, Revision, Timestamp,
+    GateId, JobKey, Repo, Revision, Timestamp,
     gate::{End, GateRun, HostStanding, Source, Stage, Tested, Trial},
 };
 
@@ -21,6 +21,8 @@ pub(crate) struct GateLine {
     pub(crate) candidate: Option<(Revision, String)>,
     pub(crate) required: usize,
     pub(crate) failed: usize,
+    /// What is being built for it: its jobs, which tell how far it is.
+    pub(crate) building: Vec<JobKey>,
     pub(crate) pull: Option<u64>,
 }
 
@@ -85,12 +87,22 @@ impl GateLine {
             candidate: candidate.map(|it| (it.revision.clone(), it.branch.clone())),
             required: trial(&run.stage).map_or(0, |trial| trial.required.len()),
             failed: results.map_or(0, |results| results.filter(fails).count()),
+            building: building(&run.stage),
             pull: match end {
                 Some(End::Refused { pull, .. }) => Some(*pull),
                 _ => None,
             },
         }
     }
+}
+
+fn building(stage: &Stage) -> Vec<JobKey> {
+    let trial = match stage {
+        Stage::Test(trial) => trial,
+        Stage::Confirm(doubted) => &doubted.trial,
+        _ => return Vec::new(),
+    };
+    trial.required.values().map(|required| required.job.clone()).collect()
 }
 
 /// What is to be built, once that is known.

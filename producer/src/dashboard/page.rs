@@ -4,6 +4,7 @@
 //! besides, which takes out what a browser obeys although it is no markup.
 
 pub(super) mod commit;
+pub(super) mod gate;
 pub(super) mod gates;
 pub(super) mod history;
 pub(super) mod home;

@@ -239,7 +239,7 @@ async fn gate(State(site): State<Site>, Path(key): Path<String>) -> Result<Respo
     let known = site.shared.read(|model| model.gates().any(|line| line.key == key));
     let known = known.then_some(key).ok_or_else(missing)?;
     let run = site.bus.gate_runs().get(&known).await?.value.ok_or_else(missing)?;
-    Ok(page::gates::run(&site.shared, &known, &run))
+    Ok(page::gate::page(&site.shared, &known, &run))
 }
 
 /// What an open page wants to hear of.

@@ -1,15 +1,14 @@
-//! Gate runs: what was tried, how far it is, and the verdict over every host.
+//! Gate runs: what was tried, how far it is, and the verdict.
 
 use axum::response::Response;
 use maud::{Markup, html};
-use proto::gate::{GateRun, HostResult, HostStanding, Required, Why};
+use proto::{JobKey, Tally};
 
 use super::{
-    Look, Place, commit_path, counted, foreign, host::Face, job_path, scrolling, section, short,
-    times,
+    Look, Place, commit_path, counted, foreign, host::Face, scrolling, section, short, times,
 };
 use crate::dashboard::{
-    gates::{GateLine, Verdict, source, tested, trial},
+    gates::{GateLine, Verdict},
     shared::Shared,
 };
 
@@ -62,7 +61,9 @@ fn row(look: &Look<'_>, line: &GateLine) -> Markup {
                 }
             }
             td {
-                @if line.required > 0 {
+                @if !line.building.is_empty() {
+                    (so_far(look, &line.building))
+                } @else if line.required > 0 {
                     (counted(line.required, "host"))
                     @if line.failed > 0 { ", " strong { (line.failed) " failed" } }
                 }
@@ -72,7 +73,18 @@ fn row(look: &Look<'_>, line: &GateLine) -> Markup {
     }
 }
 
-fn badge(line: &GateLine) -> Markup {
+/// How far one is that goes on.
+fn so_far(look: &Look<'_>, jobs: &[JobKey]) -> Markup {
+    let known: Vec<_> = jobs.iter().map(|job| look.model.status(job, look.now)).collect();
+    let tally = Tally::of(known.iter().map(|status| status.as_ref()?.outcome()));
+    html! {
+        (tally.built) " of " (tally.expected) " built"
+        @if tally.failed > 0 { ", " strong { (tally.failed) " failed" } }
+    }
+}
+
+/// The verdict, or how far it is.
+pub(super) fn badge(line: &GateLine) -> Markup {
     let face = match line.verdict {
         Verdict::Open => Face { class: "running", sign: "●" },
         Verdict::Pass => Face { class: "built", sign: "✓" },
@@ -84,141 +96,6 @@ fn badge(line: &GateLine) -> Markup {
         span class={ "badge " (face.class) } {
             (face.sign()) " " (line.verdict.name())
             ": " (line.end.unwrap_or(line.stage))
-        }
-    }
-}
-
-/// One run, as its record has it.
-pub(crate) fn run(shared: &Shared, key: &str, run: &GateRun) -> Response {
-    let line = GateLine::of(key, run);
-    let title = format!("Gate run of {}", run.repo);
-    super::page(shared, Place::Gates, &title, |look| {
-        html! {
-            h1 { "Gate run of " (run.repo) " " (foreign(&run.base)) }
-            section id="run" aria-label="The run" data-live {
-                p { (badge(&line)) }
-                (facts(look, run, &line))
-                @if let Some(why) = why(run) { p class="notice bad" { (foreign(&why)) } }
-            }
-            (section("hosts", "Hosts", &hosts(run)))
-        }
-    })
-}
-
-fn facts(look: &Look<'_>, run: &GateRun, line: &GateLine) -> Markup {
-    html! {
-        dl class="facts" {
-            dt { "Lands" } dd { (foreign(&source(&run.source))) }
-            dt { "Began" } dd { (times::ago(run.at, look.now)) " by " code class="wrap" { (run.by) } }
-            @if let Some(candidate) = run.stage.candidate() {
-                dt { "Candidate" }
-                dd {
-                    a href=(commit_path(&run.repo, &candidate.revision)) { (short(&candidate.revision)) }
-                    " on " (foreign(&candidate.branch))
-                }
-                dt { "Base" } dd { (short(&candidate.base)) }
-            }
-            dt { "Round" } dd { (run.rounds) }
-            @if let Some(pull) = line.pull { dt { "Pull request" } dd { (pull) } }
-        }
-    }
-}
-
-/// Why it was not landed, where the hosts do not say it.
-fn why(run: &GateRun) -> Option<String> {
-    use proto::gate::{End, Stage};
-    let refused = match &run.stage {
-        Stage::Explain(refused) => refused,
-        Stage::Clear(end) | Stage::Ended(end) => match &**end {
-            End::Refused { refused, .. } => refused,
-            End::BrokenInputs { inputs } => {
-                let inputs = inputs.iter().map(|it| format!("{}: {}", it.input, it.message));
-                return Some(inputs.collect::<Vec<_>>().join("; "));
-            }
-            End::SameFailure { of } => {
-                return Some(format!("The same update failed before, in run {of}."));
-            }
-            _ => return None,
-        },
-        _ => return None,
-    };
-    match &refused.why {
-        Why::NoHosts { message } | Why::Denied { message, .. } => Some(message.clone()),
-        Why::BaseMoved { to, .. } => Some(format!("The base moved on to {to} too often.")),
-        Why::Failed(_) => None,
-    }
-}
-
-fn hosts(run: &GateRun) -> Markup {
-    let Some(trial) = trial(&run.stage) else {
-        return html! { p class="quiet" { "The hosts are not listed." } };
-    };
-    let results = tested(&run.stage).map(|tested| &tested.results);
-    let mut rows: Vec<(&String, &Required, Option<&HostResult>)> = trial
-        .required
-        .iter()
-        .map(|(label, required)| (label, required, results.and_then(|all| all.get(label))))
-        .collect();
-    rows.sort_by_key(|(_, _, result)| match result.map(|result| result.standing) {
-        Some(HostStanding::Failed) => 0,
-        Some(HostStanding::Missing | HostStanding::Undecided) | None => 1,
-        Some(HostStanding::Built) => 2,
-    });
-    let table = html! {
-        table {
-            caption class="vh" { "Hosts that must be built, failures first" }
-            thead {
-                tr {
-                    @for name in ["Host", "Result", "Build", "Failing derivation", "Why"] {
-                        th scope="col" { (name) }
-                    }
-                }
-            }
-            tbody { @for (label, required, result) in rows { (host_row(label, required, result)) } }
-        }
-    };
-    html! {
-        (scrolling("Hosts of the gate run", &table))
-        @if !trial.excluded.is_empty() {
-            p { "Left out by the gate's config: " (foreign(&trial.excluded.join(", "))) }
-        }
-    }
-}
-
-fn host_row(label: &str, required: &Required, result: Option<&HostResult>) -> Markup {
-    let face = match result.map(|result| result.standing) {
-        Some(HostStanding::Built) => Face { class: "built", sign: "✓" },
-        Some(HostStanding::Failed) => Face { class: "failed", sign: "✗" },
-        Some(HostStanding::Undecided) => Face { class: "infra", sign: "!" },
-        Some(HostStanding::Missing) | None => Face { class: "queued", sign: "○" },
-    };
-    html! {
-        tr {
-            th scope="row" { a href=(job_path(&required.job)) { (foreign(label)) } }
-            td {
-                span class={ "badge " (face.class) } {
-                    (face.sign()) " "
-                    (foreign(result.map_or("open", |result| result.outcome.as_str())))
-                }
-                @if let Some(result) = result {
-                    @if result.pre_existing { " " span class="label" { "fails at the base too" } }
-                    @if result.flaky { " " span class="label" { "flaky" } }
-                }
-                @if required.advisory { " " span class="label" { "does not decide" } }
-            }
-            td class="num" {
-                @if let Some(it) = result.filter(|it| it.build_ms > 0) { (times::length(it.build_ms)) }
-            }
-            td {
-                @if let Some(leaf) = result.and_then(|result| result.leaf.as_deref()) {
-                    code { (foreign(proto::log::short_name(leaf))) }
-                }
-            }
-            td class="why" {
-                @if let Some(message) = result.and_then(|result| result.message.as_deref()) {
-                    (foreign(message))
-                }
-            }
         }
     }
 }

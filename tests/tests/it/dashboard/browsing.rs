@@ -350,17 +350,28 @@ fn every_page_fits_a_phone_and_is_reached_by_keyboard() {
 
 #[test]
 fn gate_runs_stand_there_with_their_verdict_and_what_failed() {
-    let site = Updates::start(&Flake::hosts(2));
+    let site = Updates::start(&Flake::hosts(3));
     let _worker = site.pool.worker("w1");
     let page = Page::of(&site.pool);
     let browser = browse(&page, "/gates");
     browser.wait_for("#gates", "No gate has run", DEADLINE);
 
-    site.upstream(&Flake::hosts(2).salt("newer").failing("h02"));
-    site.run(&[]).expect_code(1);
-    browser.wait_for("#gates .badge.failed", "fail: failed", DEADLINE);
-    browser.wait_for("#gates", "2 hosts, 1 failed, pull request 1", DEADLINE);
-    site.upstream(&Flake::hosts(2).salt("newest"));
+    site.upstream(&Flake::hosts(3).salt("newer").failing("h02").held("h03"));
+    let mut first = site.spawn("first", &[], None);
+    // While it runs it says of each host what is known of it now.
+    browser.wait_for("#gates", "1 of 3 built, 1 failed", DEADLINE);
+    browser.run("document.querySelector('#gates a').click()");
+    browser.wait_for("#hosts tbody tr:first-child", "build-failed", DEADLINE);
+    browser.wait_for("#hosts tbody tr:first-child", "broken-leaf", DEADLINE);
+    browser.wait_for("#hosts tbody tr:nth-child(2)", "running (build) on w1", DEADLINE);
+    browser.wait_for("#hosts tbody tr:nth-child(3)", "built", DEADLINE);
+    browser.screenshot("gate-running-desktop");
+    browser.open(&page.url("/gates"));
+    site.pool.store.release("h03");
+    assert_eq!(first.wait(DEADLINE).code(), Some(1), "{}", first.log());
+    browser.wait_for("#gates .badge.failed", "fail", DEADLINE);
+    browser.wait_for("#gates", "3 hosts, 1 failed, pull request 1", DEADLINE);
+    site.upstream(&Flake::hosts(3).salt("newest"));
     site.run(&[]).expect_code(0);
     browser.wait_for("#gates .badge.built", "pass: landed", DEADLINE);
     browser.screenshot("gates-desktop");
