@@ -12,6 +12,7 @@ mod live;
 mod log;
 mod model;
 mod page;
+mod progress;
 mod reading;
 mod routes;
 mod server;
