@@ -54,6 +54,12 @@ pub(crate) async fn guard(State(names): State<Names>, request: Request, next: Ne
         page::problem(StatusCode::MISDIRECTED_REQUEST, text)
     } else {
         match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
+            // axum's own words are for who writes programs.
+            Ok(response) if response.status() == StatusCode::BAD_REQUEST => {
+                let text = "This address cannot be read: something in it is no number where one \
+                            belongs, is missing, or is no text.";
+                page::problem(StatusCode::BAD_REQUEST, text)
+            }
             Ok(response) => response,
             Err(_) => {
                 let text = "There was no answer in time. Try again.";

@@ -106,7 +106,10 @@ async fn read_log(
     let word: String = asked.find.chars().take(WORD_MAX).collect();
     let log = match word.is_empty() {
         true => Log::End(log::end(&site.bus, &asked.job, epoch).await?),
-        false => Log::Found(log::search(&site.bus, &asked.job, epoch, &word).await?),
+        false => {
+            let _turn = site.whole_log().await?;
+            Log::Found(log::search(&site.bus, &asked.job, epoch, &word).await?)
+        }
     };
     Ok(Some((epoch, log)))
 }

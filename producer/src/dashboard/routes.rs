@@ -1,21 +1,24 @@
 //! Which page is where. Every address is made and read here.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
     extract::{Path, Query, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     middleware,
-    response::{IntoResponse, Response, Sse, sse::KeepAlive},
+    response::{IntoResponse, Redirect, Response, Sse, sse::KeepAlive},
     routing::get,
 };
 use bus::Bus;
 use futures_util::stream;
 use proto::{Epoch, Host, JobKey, Repo, Revision, TokenError};
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -32,6 +35,11 @@ use crate::{
 
 /// Pages that are open and live at once. Others work, and do not move.
 const LIVE_MAX: usize = 100;
+/// Whole logs that are read at once, to be sent or to be searched: all of them share one connection
+/// to the broker, and what everybody else waits for comes over it too.
+const WHOLE_LOGS_MAX: usize = 8;
+/// For another one to wait for its turn.
+const TURN_WITHIN: Duration = Duration::from_secs(3);
 
 /// What every page is made of. No right to write is among it: the connection is only read from.
 #[derive(Clone)]
@@ -39,12 +47,24 @@ pub(crate) struct Site {
     pub(crate) bus: Bus,
     pub(crate) shared: Shared,
     live: Arc<Semaphore>,
+    whole_logs: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
 impl Site {
     pub(crate) fn new(bus: Bus, shared: Shared, stop: CancellationToken) -> Self {
-        Self { bus, shared, live: Arc::new(Semaphore::new(LIVE_MAX)), stop }
+        let [live, whole_logs] =
+            [LIVE_MAX, WHOLE_LOGS_MAX].map(|most| Arc::new(Semaphore::new(most)));
+        Self { bus, shared, live, whole_logs, stop }
+    }
+
+    /// A turn to read a whole log, for as long as it is kept.
+    pub(crate) async fn whole_log(&self) -> Result<OwnedSemaphorePermit, Trouble> {
+        let turn = Arc::clone(&self.whole_logs).acquire_owned();
+        match timeout(TURN_WITHIN, turn).await {
+            Ok(turn) => Ok(turn.expect("nobody closes the semaphore")),
+            Err(_) => Err(Trouble::Busy),
+        }
     }
 }
 
@@ -65,7 +85,7 @@ pub(crate) fn router(site: Site, names: Names) -> Router {
         .route("/page.css", asset("text/css; charset=utf-8", include_str!("assets/page.css")))
         .route("/page.js", asset("text/javascript; charset=utf-8", include_str!("assets/page.js")))
         .route("/icon.svg", asset("image/svg+xml", include_str!("assets/icon.svg")))
-        .fallback(async || page::problem(StatusCode::NOT_FOUND, "There is no such page."))
+        .fallback(nowhere)
         .with_state(site)
         .layer(middleware::from_fn_with_state(names, guard))
 }
@@ -74,6 +94,10 @@ pub(crate) fn router(site: Site, names: Names) -> Router {
 pub(crate) enum Trouble {
     /// There is none of that name.
     Missing(String),
+    /// It has another address, on this server.
+    Elsewhere(String),
+    /// Too many whole logs are being read.
+    Busy,
     /// The broker.
     Bus(bus::Error),
 }
@@ -94,6 +118,12 @@ impl IntoResponse for Trouble {
     fn into_response(self) -> Response {
         match self {
             Self::Missing(text) => page::problem(StatusCode::NOT_FOUND, &text),
+            Self::Elsewhere(to) => Redirect::temporary(&to).into_response(),
+            Self::Busy => {
+                let text = "Many whole logs are being read or searched just now. \
+                            This one is tried again by itself.";
+                page::problem(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
             Self::Bus(error) if error.transient() => {
                 let text = "The broker does not answer. The page comes back by itself.";
                 page::problem(StatusCode::SERVICE_UNAVAILABLE, text)
@@ -134,15 +164,17 @@ async fn repo(
     Query(query): Query<RepoQuery>,
 ) -> Result<Response, Trouble> {
     let repo: Repo = repo.parse()?;
-    page::repo::page(&site.shared, &repo, &query.host, query.from)
+    page::repo::page(&site.shared, &repo, query.host.trim(), query.from)
         .ok_or_else(|| Trouble::Missing(format!("Nobody asked for a build of {repo} lately.")))
 }
 
 async fn commit(
     State(site): State<Site>,
+    uri: Uri,
     Path((repo, revision)): Path<(String, String)>,
 ) -> Result<Response, Trouble> {
-    let (repo, revision): (Repo, Revision) = (repo.parse()?, revision.parse()?);
+    let repo: Repo = repo.parse()?;
+    let revision = revision_of(&site, &uri, &repo, &revision)?;
     let missing = || {
         Trouble::Missing(format!(
             "{revision} is not among the newest commits of {repo}. \
@@ -166,8 +198,58 @@ async fn host(
 
 type JobPath = Path<(String, String, String)>;
 
-fn job_of(Path((repo, revision, host)): JobPath) -> Result<JobKey, TokenError> {
-    Ok(JobKey { repo: repo.parse()?, revision: revision.parse()?, host: host.parse()? })
+fn job_of(
+    site: &Site,
+    uri: &Uri,
+    Path((repo, revision, host)): JobPath,
+) -> Result<JobKey, Trouble> {
+    let repo: Repo = repo.parse()?;
+    let revision = revision_of(site, uri, &repo, &revision)?;
+    Ok(JobKey { repo, revision, host: host.parse()? })
+}
+
+/// Digits of a commit, from which on one is looked for.
+const SHORT_DIGITS: usize = 7;
+/// Where the commit stands in an address, `/job/<repo>/<commit>`.
+const COMMIT_SEGMENT: usize = 3;
+
+/// The commit of an address. The first digits of one that is known lead to its whole address.
+fn revision_of(site: &Site, uri: &Uri, repo: &Repo, text: &str) -> Result<Revision, Trouble> {
+    let digits = text.to_ascii_lowercase();
+    let short = digits.len() >= SHORT_DIGITS && digits.bytes().all(|it| it.is_ascii_hexdigit());
+    let known = site.shared.read(|model| {
+        let columns = model.columns_of(repo).map(|column| &column.revision);
+        let mut fits =
+            columns.filter(|it| it.as_str() != digits && it.as_str().starts_with(&digits));
+        let one = fits.next().filter(|_| short).cloned();
+        one.filter(|_| fits.next().is_none())
+    });
+    match (text.parse::<Revision>(), known) {
+        (Ok(revision), _) => Ok(revision),
+        (Err(error), None) => Err(error.into()),
+        (Err(_), Some(known)) => {
+            let mut segments: Vec<&str> = uri.path().split('/').collect();
+            if let Some(segment) = segments.get_mut(COMMIT_SEGMENT) {
+                *segment = known.as_str();
+            }
+            Err(Trouble::Elsewhere(with_query(&segments.join("/"), uri)))
+        }
+    }
+}
+
+fn with_query(path: &str, uri: &Uri) -> String {
+    uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
+}
+
+/// What is nowhere; an address that ends in a slash is meant without.
+async fn nowhere(uri: Uri) -> Response {
+    let path = uri.path().trim_end_matches('/');
+    // What begins with two slashes would be the name of another server.
+    let ours = path.as_bytes().get(1).is_some_and(u8::is_ascii_alphanumeric);
+    if ours && path != uri.path() {
+        return Trouble::Elsewhere(with_query(path, &uri)).into_response();
+    }
+    page::problem(StatusCode::NOT_FOUND, "There is no such page.")
 }
 
 /// What a job's page may be asked for.
@@ -182,11 +264,12 @@ struct JobQuery {
 
 async fn job_page(
     State(site): State<Site>,
+    uri: Uri,
     path: JobPath,
     Query(query): Query<JobQuery>,
 ) -> Result<Response, Trouble> {
     let asked = Asked {
-        job: job_of(path)?,
+        job: job_of(&site, &uri, path)?,
         attempt: query.attempt.map(Epoch),
         find: query.find.trim().to_owned(),
     };
@@ -196,17 +279,20 @@ async fn job_page(
 
 async fn whole_log(
     State(site): State<Site>,
+    uri: Uri,
     path: JobPath,
     Query(query): Query<JobQuery>,
 ) -> Result<Response, Trouble> {
-    let job = job_of(path)?;
+    let job = job_of(&site, &uri, path)?;
     let kept = site.bus.log_epochs(&job).await?;
     let epoch = query.attempt.map(Epoch).or(kept.last().copied());
     let epoch = epoch.filter(|epoch| kept.contains(epoch));
     let epoch = epoch.ok_or_else(|| Trouble::Missing(format!("No such log of {job} is kept.")))?;
+    let turn = site.whole_log().await?;
     // Read as the client takes it, so that it needs no memory here.
     let text = LogText::new(Form::Plain);
     let parts = stream::unfold((site.bus, job, text, 0), move |(bus, job, mut text, place)| {
+        let _kept = &turn;
         async move {
             let (lines, next) = match bus.next_log(&job, Some(epoch), place).await {
                 Ok(None) => return None,

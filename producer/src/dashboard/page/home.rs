@@ -4,7 +4,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use proto::{Host, Repo};
 
-use super::{Look, Place, counted, gates, matrix, pool, section};
+use super::{Look, Place, gates, matrix, pool, section};
 use crate::dashboard::{
     model::{COLUMNS_KEPT, Column},
     shared::Shared,
@@ -44,17 +44,18 @@ fn hosts(look: &Look<'_>, repo: &Repo) -> Markup {
     let columns: Vec<&Column> = look.model.columns_of(repo).take(COLUMNS_KEPT).collect();
     let all: Vec<&Host> = matrix::hosts(&columns).into_iter().collect();
     let many = all.len() > HOSTS_SHOWN;
-    let shown: Vec<&Host> = match many {
-        false => all.clone(),
-        true => {
-            let needs = all.iter().filter(|host| matrix::needs_a_look(look, &columns, host));
-            needs.take(HOSTS_SHOWN).copied().collect()
-        }
-    };
+    let mut shown = all.clone();
+    if many {
+        shown.retain(|host| matrix::needs_a_look(look, &columns, host));
+    }
+    let needs = shown.len();
+    shown.truncate(HOSTS_SHOWN);
     let content = html! {
         @if many {
             p {
-                (counted(shown.len(), "host")) " of " (all.len()) " that need a look. "
+                (needs) " of " (all.len()) " hosts " (if needs == 1 { "needs" } else { "need" }) " a look"
+                @if needs > shown.len() { ", the first " (shown.len()) }
+                @if shown.is_empty() { ". " } @else { ": " }
                 a href={ "/repo/" (repo) } { "All hosts of " (repo) }
             }
         }

@@ -3,6 +3,7 @@
 use axum::response::Response;
 use maud::{Markup, html};
 use proto::{Host, Repo};
+use telemetry::plain;
 
 use super::{Place, counted, matrix, section};
 use crate::dashboard::{model::Column, shared::Shared};
@@ -17,14 +18,20 @@ pub(crate) fn page(shared: &Shared, repo: &Repo, find: &str, from: usize) -> Opt
         super::page(shared, Place::Hosts, repo.as_str(), |look| {
             let columns: Vec<&Column> = look.model.columns_of(repo).collect();
             let mut hosts: Vec<&Host> = matrix::hosts(&columns).into_iter().collect();
-            hosts.retain(|host| host.as_str().contains(find));
+            hosts.retain(|host| host.as_str().to_lowercase().contains(&find.to_lowercase()));
             let all = hosts.len();
+            let from = from.min(all.saturating_sub(1) / HOSTS_SHOWN * HOSTS_SHOWN);
             let shown: Vec<&Host> = hosts.into_iter().skip(from).take(HOSTS_SHOWN).collect();
             let content = html! {
                 p {
-                    (counted(all, "host"))
-                    @if shown.len() < all {
-                        ", shown " (from + 1) " to " (from + shown.len())
+                    @if shown.is_empty() {
+                        "No host's name holds " q { (plain(find)) } ". "
+                        a href={ "/repo/" (repo) } { "All hosts of " (repo) }
+                    } @else {
+                        (counted(all, "host"))
+                        @if shown.len() < all {
+                            ", shown " (from + 1) " to " (from + shown.len())
+                        }
                     }
                 }
                 @if !shown.is_empty() { (matrix::table(look, repo, &columns, &shown)) }
@@ -35,7 +42,7 @@ pub(crate) fn page(shared: &Shared, repo: &Repo, find: &str, from: usize) -> Opt
                 h1 { (repo) }
                 form class="find" role="search" action={ "/repo/" (repo) } {
                     label for="host" { "Hosts whose name holds" }
-                    input id="host" name="host" type="search" value=(find);
+                    input id="host" name="host" type="search" value=(plain(find));
                     button { "Show" }
                 }
                 (section("hosts", "Hosts by commit", &content))

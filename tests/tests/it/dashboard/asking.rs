@@ -185,6 +185,103 @@ fn the_whole_log_is_plain_text_and_each_attempt_has_its_own() {
     }
 }
 
+/// A log of an attempt that is more than the buffers between two programs hold.
+fn big_log(pool: &Pool, rev: &str) {
+    const CHUNKS: u64 = 24;
+    let lines = vec!["one more line of a very long log ".repeat(20); 1_000];
+    for seq in 0..CHUNKS {
+        let said = json!([{ "lines": lines }]);
+        let chunk = json!({ "v": 1, "seq": seq, "said": said, "end": seq + 1 == CHUNKS });
+        let subject = format!("nbp.log.homelab.{rev}.h01.1");
+        pool.publish(&subject, chunk.to_string().as_bytes());
+    }
+}
+
+/// Asks for something and takes the beginning of the answer only.
+#[track_caller]
+fn begun(page: &Page, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(page.address).expect("a connection");
+    let host = page.address;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").expect("a request");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a socket option");
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).expect("an answer");
+    assert_eq!(&status, b"HTTP/1.1 200");
+    stream
+}
+
+#[test]
+fn a_few_whole_logs_are_read_at_once_and_the_others_wait() {
+    const AT_ONCE: usize = 8;
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1));
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    big_log(&pool, &rev);
+    let page = Page::of(&pool);
+    let job = format!("/job/homelab/{rev}/h01");
+    let log = format!("{job}/log.txt");
+    let readers: Vec<TcpStream> = (0..AT_ONCE).map(|_| begun(&page, &log)).collect();
+
+    for path in [&log, &format!("{job}?find=nothing")] {
+        let answer = page.get(path);
+        assert_eq!(answer.status, 503, "{path}");
+        assert!(answer.body.contains("Many whole logs are being read"), "{}", answer.body);
+        guarded(&answer, path);
+    }
+    assert_eq!((page.get("/").status, page.get(&job).status), (200, 200), "all else goes on");
+
+    drop(readers);
+    eventually("a turn", DEADLINE, || {
+        (page.get(&format!("{job}?find=nothing")).status == 200).then_some(())
+    });
+}
+
+#[test]
+fn addresses_as_people_write_them_lead_there_or_are_answered_in_words() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(2));
+    pool.submit(&["--all", "--ref", "master"]).expect_code(0);
+    let page = Page::of(&pool);
+    eventually("the commit", DEADLINE, || page.get("/").body.contains(&rev).then_some(()));
+
+    let leads = |from: &str, to: &str| {
+        let answer = page.get(from);
+        assert_eq!((answer.status, answer.header("location")), (307, to), "{from}");
+        guarded(&answer, from);
+    };
+    let short = &rev[..12];
+    leads(&format!("/commit/homelab/{short}"), &format!("/commit/homelab/{rev}"));
+    let upper = short.to_uppercase();
+    leads(&format!("/commit/homelab/{upper}"), &format!("/commit/homelab/{rev}"));
+    leads(&format!("/job/homelab/{short}/h01?find=x"), &format!("/job/homelab/{rev}/h01?find=x"));
+    leads(&format!("/job/homelab/{short}/h01/log.txt"), &format!("/job/homelab/{rev}/h01/log.txt"));
+    leads("/pool/", "/pool");
+    leads("/repo/homelab/?host=h", "/repo/homelab?host=h");
+    for nowhere in [&rev[..6], "0123456789", &format!("{short}x")] {
+        assert_eq!(page.get(&format!("/commit/homelab/{nowhere}")).status, 404, "{nowhere}");
+    }
+    // Never to another server.
+    for slashes in ["//evil.example/", "/%5Cevil.example/", "///"] {
+        assert_eq!(page.get(slashes).status, 404, "{slashes}");
+    }
+
+    let job = format!("/job/homelab/{rev}/h01");
+    let too_many = "/repo/homelab?from=18446744073709551616";
+    for path in [too_many, "/repo/homelab?from=x", &format!("{job}?attempt=x"), "/live"] {
+        let answer = page.get(path);
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(answer.body.contains("This address cannot be read"), "{}", answer.body);
+        assert!(answer.header("content-type").starts_with("text/html"), "{path}");
+    }
+    for path in ["/repo/homelab?from=18446744073709551615", "/repo/homelab?from=1&host=H0"] {
+        let answer = page.get(path);
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.body.contains("<p>2 hosts</p>"), "{path}: {}", answer.body);
+    }
+    let none = page.get("/repo/homelab?host=NS").body;
+    assert!(none.contains("No host's name holds <q>NS</q>"), "{none}");
+}
+
 /// Events of a live page, until one of them fits.
 #[track_caller]
 fn heard(page: &Page, path: &str, headers: &str, until: impl Fn(&str) -> bool) -> String {

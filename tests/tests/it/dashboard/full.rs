@@ -116,6 +116,14 @@ fn ten_thousand_jobs_are_on_the_page_soon_and_in_little_memory() {
         assert!(answer.body.len() < 1 << 20, "{path} has {} bytes", answer.body.len());
     }
 
+    let shown = |path: &str, text: &str| {
+        let body = page.get(path).body;
+        assert!(body.contains(text), "{text:?} in {path}");
+    };
+    shown("/", "900 of 1000 hosts need a look, the first 60: ");
+    shown("/repo/homelab?from=9999", "1000 hosts, shown 901 to 1000");
+    shown("/repo/homelab?from=18446744073709551615", "1000 hosts, shown 901 to 1000");
+
     let memory = page.process.peak_memory();
     println!("first {first:?}, all {all:?}, slowest page {slowest:?}, {} MiB", memory >> 20);
     assert!(memory < MEMORY_MAX, "{} MiB", memory >> 20);
