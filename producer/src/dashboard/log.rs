@@ -30,12 +30,66 @@ pub(crate) struct LogEnd {
     pub(crate) ended: bool,
 }
 
-/// Lines that hold a word, with their numbers in the log.
+/// Lines before and after one that was found, to know it by.
+const NEAR: usize = 2;
+
+/// Lines that hold a word, and those near them.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    pub(crate) lines: Vec<(usize, Piece)>,
-    /// How many there are in all.
+    /// In the order of the log, each once: at most [`FOUND_MAX`] hits and [`NEAR`] on either side.
+    pub(crate) lines: Vec<Shown>,
+    /// How many hits there are in all.
     pub(crate) all: usize,
+}
+
+/// A line of a search.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// Of the log, from 1.
+    pub(crate) number: usize,
+    pub(crate) piece: Piece,
+    /// It holds the word.
+    pub(crate) hit: bool,
+}
+
+/// A search over the lines of a log as they come.
+struct Search {
+    /// In lower case.
+    word: String,
+    number: usize,
+    before: VecDeque<(usize, Piece)>,
+    /// Lines that still belong to the last hit.
+    after: usize,
+    found: Found,
+}
+
+impl Search {
+    fn new(word: &str) -> Self {
+        let (word, before, found) = (word.to_lowercase(), VecDeque::new(), Found::default());
+        Self { word, number: 0, before, after: 0, found }
+    }
+
+    fn take(&mut self, piece: Piece) {
+        self.number += 1;
+        let (number, found) = (self.number, &mut self.found);
+        let hit = match &piece {
+            Piece::Line(line) => line.labelled().to_lowercase().contains(&self.word),
+            Piece::Mark(_) => false,
+        };
+        found.all += usize::from(hit);
+        if hit && found.all <= FOUND_MAX {
+            let near = self.before.drain(..);
+            found.lines.extend(near.map(|(number, piece)| Shown { number, piece, hit: false }));
+            found.lines.push(Shown { number, piece, hit });
+            self.after = NEAR;
+        } else if self.after > 0 {
+            found.lines.push(Shown { number, piece, hit });
+            self.after -= 1;
+        } else {
+            self.before.push_back((number, piece));
+            self.before.drain(..self.before.len().saturating_sub(NEAR));
+        }
+    }
 }
 
 /// One chunk, and where to read on. `None`: there is none yet.
@@ -132,22 +186,12 @@ pub(crate) async fn search(
     epoch: Epoch,
     word: &str,
 ) -> Result<Found, Error> {
-    let (mut place, mut walk, mut number) = (0, LogWalk::at(epoch, 0), 0);
-    let word = word.to_lowercase();
-    let mut found = Found::default();
+    let (mut place, mut walk) = (0, LogWalk::at(epoch, 0));
+    let mut search = Search::new(word);
     while let Some(more) = next(bus, job, epoch, &mut walk, &mut place).await? {
-        for piece in more {
-            number += 1;
-            let Piece::Line(line) = &piece else { continue };
-            if line.labelled().to_lowercase().contains(&word) {
-                found.all += 1;
-                if found.lines.len() < FOUND_MAX {
-                    found.lines.push((number, piece));
-                }
-            }
-        }
+        more.into_iter().for_each(|piece| search.take(piece));
     }
-    Ok(found)
+    Ok(search.found)
 }
 
 fn short(piece: Piece) -> Piece {
@@ -158,5 +202,45 @@ fn short(piece: Piece) -> Piece {
             Piece::Line(line)
         }
         piece => piece,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::log::LogLine;
+
+    use super::*;
+
+    /// The numbers of the lines that a search for `x` shows, hits with a star.
+    #[track_caller]
+    fn check(lines: &[&str], shown: &str) -> usize {
+        let mut search = Search::new("X");
+        for text in lines {
+            search.take(Piece::Line(LogLine { drv: None, text: (*text).to_owned() }));
+        }
+        let star = |it: &Shown| if it.hit { "*" } else { "" };
+        let found = &search.found;
+        let found_lines = found.lines.iter().map(|it| format!("{}{}", it.number, star(it)));
+        assert_eq!(found_lines.collect::<Vec<_>>().join(" "), shown, "{lines:?}");
+        found.all
+    }
+
+    #[test]
+    fn what_was_found_has_the_lines_around_it_each_once() {
+        assert_eq!(check(&["", "", ""], ""), 0);
+        assert_eq!(check(&["a", "b", "c", "x", "d", "e", "f"], "2 3 4* 5 6"), 1);
+        assert_eq!(check(&["X", "a", "x", "b", "c", "d"], "1* 2 3* 4 5"), 2);
+        assert_eq!(check(&["x", "", "", "", "", "", "x"], "1* 2 3 5 6 7*"), 2);
+    }
+
+    #[test]
+    fn a_search_has_an_end_and_still_counts() {
+        let lines = vec!["x"; FOUND_MAX + 100];
+        let mut search = Search::new("x");
+        for text in &lines {
+            search.take(Piece::Line(LogLine { drv: None, text: (*text).to_owned() }));
+        }
+        assert_eq!(search.found.all, lines.len());
+        assert_eq!(search.found.lines.len(), FOUND_MAX + NEAR);
     }
 }

@@ -11,6 +11,8 @@ const ENDS = ".failing .log.last";
 let source = null;
 let retry = 0;
 let busy = false;
+// A part was left as it was, for somebody had marked its text.
+let behind = false;
 let again = false;
 // The server's clock against ours.
 let ahead = Number(root.dataset.now) - Date.now();
@@ -19,12 +21,27 @@ function say(text) {
   if (link && link.textContent !== text) link.textContent = text;
 }
 
+// What a part of a page says, but for what a clock or a reader changes.
+function said(part) {
+  const copy = part.cloneNode(true);
+  for (const it of copy.querySelectorAll(".elapsed, time.ago")) it.textContent = "";
+  for (const it of copy.querySelectorAll("details")) it.open = false;
+  return copy.innerHTML;
+}
+
+// Text that somebody marks, most likely to copy it.
+function isSelected(part) {
+  const selection = document.getSelection();
+  return selection && !selection.isCollapsed && selection.containsNode(part, true);
+}
+
 // Takes over what differs, and leaves alone what a person is at.
 function take(fresh) {
   for (const old of document.querySelectorAll("[data-live]")) {
     const now = fresh.getElementById(old.id);
     if (!now) { old.replaceChildren(); continue; }
-    if (old.innerHTML === now.innerHTML) continue;
+    if (said(old) === said(now)) continue;
+    if (isSelected(old)) { behind = true; continue; }
     const scrolls = [...old.querySelectorAll(".scroll, .log")].map((it) => [it.scrollLeft, it.scrollTop]);
     const opened = [...old.querySelectorAll("details")].map((it) => it.open);
     const at = old.contains(document.activeElement) ? document.activeElement : null;
@@ -189,15 +206,27 @@ function clock(seconds) {
   return (h ? h + ":" + two(m) : m) + ":" + two(seconds % 60);
 }
 
+function coarse(seconds) {
+  if (seconds < 60) return seconds + " s";
+  if (seconds < 3600) return Math.floor(seconds / 60) + " min";
+  if (seconds < 172800) return Math.floor(seconds / 3600) + " h";
+  return Math.floor(seconds / 86400) + " d";
+}
+
 function tick() {
-  for (const it of document.querySelectorAll(".elapsed")) {
-    const past = Math.max(0, Math.floor((Date.now() + ahead - Number(it.dataset.since)) / 1000));
-    it.textContent = clock(past);
-  }
+  const past = (at) => Math.max(0, Math.floor((Date.now() + ahead - at) / 1000));
+  const put = (it, text) => { if (it.textContent !== text) it.textContent = text; };
+  for (const it of document.querySelectorAll(".elapsed")) put(it, clock(past(Number(it.dataset.since))));
+  for (const it of document.querySelectorAll("time.ago")) put(it, coarse(past(Date.parse(it.dateTime))) + " ago");
 }
 
 setInterval(tick, 1000);
 document.addEventListener("visibilitychange", connect);
+document.addEventListener("selectionchange", () => {
+  if (!behind || !document.getSelection()?.isCollapsed) return;
+  behind = false;
+  refresh();
+});
 for (const it of document.querySelectorAll(ENDS)) it.scrollTop = it.scrollHeight;
 showFollow();
 connect();

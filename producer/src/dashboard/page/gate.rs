@@ -160,7 +160,7 @@ fn hosts(look: &Look<'_>, run: &GateRun) -> Markup {
                     }
                 }
             }
-            tbody { @for row in &rows { (host_row(row)) } }
+            tbody { @for row in &rows { (host_row(look, row)) } }
         }
     };
     html! {
@@ -171,13 +171,13 @@ fn hosts(look: &Look<'_>, run: &GateRun) -> Markup {
     }
 }
 
-fn host_row(row: &Row<'_>) -> Markup {
+fn host_row(look: &Look<'_>, row: &Row<'_>) -> Markup {
     let (drv, message) = row.failure();
     html! {
         tr {
             th scope="row" { a href=(job_path(&row.required.job)) { (foreign(row.label)) } }
             td {
-                (standing(row))
+                (standing(look, row))
                 @if row.required.advisory { " " span class="label" { "does not decide" } }
             }
             td class="num" { @if row.build_ms() > 0 { (times::length(row.build_ms())) } }
@@ -187,12 +187,12 @@ fn host_row(row: &Row<'_>) -> Markup {
     }
 }
 
-fn standing(row: &Row<'_>) -> Markup {
+fn standing(look: &Look<'_>, row: &Row<'_>) -> Markup {
     let open = Face { class: "queued", sign: "○" };
     let Some(result) = row.result else {
         return html! {
             @match &row.status {
-                Some(status) => { (host::badge(status)) (detail(&status.stand)) }
+                Some(status) => { (host::badge(status, look.now)) (detail(&status.stand)) }
                 None => { span class="badge queued" { (open.sign()) " not read yet" } }
             }
             @if let Some(doubt) = row.doubt {

@@ -92,10 +92,12 @@ pub(super) fn badge(line: &GateLine) -> Markup {
         Verdict::Undecided => Face { class: "infra", sign: "!" },
         Verdict::Nothing => Face { class: "cancelled", sign: "–" },
     };
+    let detail = line.end.unwrap_or(line.stage);
+    let says_the_same = detail.starts_with(line.verdict.name());
     html! {
         span class={ "badge " (face.class) } {
             (face.sign()) " " (line.verdict.name())
-            ": " (line.end.unwrap_or(line.stage))
+            @if !says_the_same { ": " (detail) }
         }
     }
 }

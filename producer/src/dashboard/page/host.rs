@@ -2,10 +2,10 @@
 //! says.
 
 use maud::{Markup, html};
-use proto::{Host, Outcome, Repo, Standing};
+use proto::{Host, Outcome, Repo, Standing, Timestamp};
 
 use super::{foreign, times};
-use crate::view::{HostStatus, Stand};
+use crate::view::{HostStatus, Queue, Stand};
 
 /// What a state looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +39,23 @@ impl Face {
     }
 }
 
+/// The state in words without a point in time, which people read as an age.
+fn phrase(status: &HostStatus) -> (String, Option<Timestamp>) {
+    let (repo, class) = (&status.job.repo, &status.class);
+    match &status.stand {
+        Stand::Queued(Queue::Unserved { since }) => {
+            (format!("queued: no worker for class {class}"), Some(*since))
+        }
+        Stand::Queued(Queue::Elsewhere { since }) => {
+            (format!("queued: no worker for repo {repo} (class {class})"), Some(*since))
+        }
+        _ => (status.phrase(), None),
+    }
+}
+
 /// The state in words, and how long it took.
 pub(crate) fn words(status: &HostStatus) -> String {
-    let phrase = telemetry::plain(&status.phrase()).into_owned();
+    let phrase = telemetry::plain(&phrase(status).0).into_owned();
     match status.finished() {
         Some(finished) if finished.build_ms > 0 => {
             format!("{phrase} in {}", times::length(finished.build_ms))
@@ -51,9 +65,14 @@ pub(crate) fn words(status: &HostStatus) -> String {
 }
 
 /// The state as a badge.
-pub(crate) fn badge(status: &HostStatus) -> Markup {
-    let face = Face::of(status);
-    html! { span class={ "badge " (face.class) } { (face.sign()) " " (foreign(&status.phrase())) } }
+pub(crate) fn badge(status: &HostStatus, now: Timestamp) -> Markup {
+    let (face, (phrase, since)) = (Face::of(status), phrase(status));
+    html! {
+        span class={ "badge " (face.class) } {
+            (face.sign()) " " (foreign(&phrase))
+            @if let Some(since) = since { ", asked for " (times::ago(since, now)) }
+        }
+    }
 }
 
 pub(crate) fn host_path(repo: &Repo, host: &Host) -> String {

@@ -38,7 +38,7 @@ pub(crate) fn page(shared: &Shared, asked: &Asked, found: &FoundJob) -> Response
             section id="job" aria-labelledby="job-h" data-live {
                 h1 id="job-h" {
                     a href=(host_path(&job.repo, &job.host)) { (job.host) }
-                    " " (badge(&found.story.status)) (detail(&found.story.status.stand))
+                    " " (badge(&found.story.status, look.now)) (detail(&found.story.status.stand))
                 }
                 @if let Some(failure) = finished.and_then(|it| it.outcome.failure()) {
                     (failing(failure))
@@ -86,6 +86,12 @@ fn tail(lines: &[String]) -> Markup {
 fn facts(look: &Look<'_>, found: &FoundJob) -> Markup {
     let (status, wishes) = (&found.story.status, &found.story.wishes);
     let times = found.story.times(look.now);
+    let (queued, running, waits) = match &status.stand {
+        Stand::Queued(_) => (true, false, false),
+        Stand::Running { .. } => (false, true, false),
+        Stand::Waiting { .. } => (false, false, true),
+        Stand::Finished(_) => (false, false, false),
+    };
     html! {
         dl class="facts" {
             dt { "Commit" } dd { code class="wrap" { (status.job.revision) } }
@@ -108,8 +114,11 @@ fn facts(look: &Look<'_>, found: &FoundJob) -> Markup {
             }
             dt { "Time" }
             dd {
-                (length(times.queued)) " queued, " (length(times.building)) " in workers' hands"
-                @if !times.between.is_zero() { ", " (length(times.between)) " between attempts" }
+                (times::so_far(times.queued, queued, look.now)) " queued, "
+                (times::so_far(times.building, running, look.now)) " in workers' hands"
+                @if !times.between.is_zero() {
+                    ", " (times::so_far(times.between, waits, look.now)) " between attempts"
+                }
             }
             dt { "Wanted by" }
             dd {

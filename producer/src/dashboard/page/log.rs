@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use proto::log::short_name;
 use telemetry::plain;
 
+use super::counted;
 use crate::{
     dashboard::log::{FOUND_MAX, Found, LINES_SHOWN, LogEnd},
     render::log::Piece,
@@ -48,13 +49,19 @@ pub(crate) fn end(log: &LogEnd, whole: &str) -> Markup {
 pub(crate) fn found(found: &Found, word: &str, whole: &str) -> Markup {
     html! {
         p {
-            (found.all) " lines hold " q { (plain(word)) }
+            (counted(found.all, "line")) (if found.all == 1 { " holds " } else { " hold " })
+            q { (plain(word)) }
             @if found.all > FOUND_MAX { ", the first " (FOUND_MAX) " are shown" }
             ". " a href=(whole) { "The whole log" }
         }
         div class="log found" tabindex="0" role="region" aria-label="Lines that were found" {
-            @for (number, piece) in &found.lines {
-                div class="hit" { span class="number" { (number) } (lines([piece])) }
+            @for (at, shown) in found.lines.iter().enumerate() {
+                @if at > 0 && found.lines[at - 1].number + 1 < shown.number {
+                    div class="gap" { span class="vh" { "Lines are left out" } }
+                }
+                div class=(if shown.hit { "hit" } else { "near" }) {
+                    span class="number" { (shown.number) } (lines([&shown.piece]))
+                }
             }
         }
     }

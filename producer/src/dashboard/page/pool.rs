@@ -120,7 +120,7 @@ fn lanes(look: &Look<'_>, class: &ClassView) -> Markup {
                 td class="num" { "0" }
                 td class="num" { "0" }
                 td {}
-                td { "handed out" }
+                td { @if !class.builders.is_empty() { "handed out" } }
                 td class="num" { (class.free()) }
             }
         }
@@ -141,6 +141,7 @@ fn lane_row(look: &Look<'_>, class: &ClassView, lane: &LaneView) -> Markup {
             }
             td {
                 @match lane.state {
+                    LaneState::Open if class.builders.is_empty() => { "waits" }
                     LaneState::Open => { "handed out" }
                     LaneState::Paused(_) => { strong { "paused" } }
                     LaneState::Missing => { strong { "not set up" } }
@@ -169,7 +170,7 @@ fn waiting(look: &Look<'_>) -> Markup {
                     @for name in ["Host", "Commit", "Class", "State"] { th scope="col" { (name) } }
                 }
             }
-            tbody { @for status in waiting.iter().take(LISTED) { (waits(status)) } }
+            tbody { @for status in waiting.iter().take(LISTED) { (waits(look, status)) } }
         }
     };
     html! {
@@ -178,14 +179,14 @@ fn waiting(look: &Look<'_>) -> Markup {
     }
 }
 
-fn waits(status: &HostStatus) -> Markup {
+fn waits(look: &Look<'_>, status: &HostStatus) -> Markup {
     let job = &status.job;
     html! {
         tr {
             th scope="row" { a href=(job_path(job)) { (job.host) } }
             td { (job.repo) " " (short(&job.revision)) }
             td { (status.class) }
-            td { (badge(status)) (detail(&status.stand)) }
+            td { (badge(status, look.now)) (detail(&status.stand)) }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 use options::short;
-use proto::Timestamp;
+use proto::{Timestamp, time::millis};
 
 use crate::view::utc;
 
@@ -13,15 +13,21 @@ pub(crate) fn at(at: Timestamp) -> Markup {
     html! { time datetime=(utc(at)) { (utc(at)) } }
 }
 
-/// How long ago something was; when exactly is a hint away.
+/// How long ago something was; when exactly is a hint away. The page's script counts on.
 pub(crate) fn ago(at: Timestamp, now: Timestamp) -> Markup {
     let (exact, age) = (utc(at), coarse(now.since(at)));
-    html! { time datetime=(exact) title=(exact) { (age) " ago" } }
+    html! { time class="ago" datetime=(exact) title=(exact) { (age) " ago" } }
 }
 
 /// A length that grows: the page's script counts on.
 pub(crate) fn since(began: Timestamp, now: Timestamp) -> Markup {
     html! { span class="elapsed" data-since=(began.0) { (clock(now.since(began))) } }
+}
+
+/// A length until now that may grow.
+pub(crate) fn so_far(length: Duration, grows: bool, now: Timestamp) -> Markup {
+    let began = Timestamp(now.0.saturating_sub(millis(length)));
+    html! { @if grows { (since(began, now)) } @else { (short(length)) } }
 }
 
 pub(crate) fn length(ms: u64) -> String {

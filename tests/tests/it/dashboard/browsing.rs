@@ -90,10 +90,38 @@ fn a_page_that_was_open_before_its_build_began_shows_the_log() {
 }
 
 #[test]
+fn an_idle_page_counts_on_and_text_that_is_marked_stays() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    let page = Page::of(&pool);
+    let job = format!("/job/homelab/{rev}/h01");
+    let browser = browse(&page, &job);
+    browser.wait_for("#job", "no worker for class x86_64-linux, asked for", DEADLINE);
+    // As if an hour had gone by on both clocks.
+    browser.run("ahead += 3600 * 1000");
+    browser.wait_for("#job .badge", "asked for 1 h ago", DEADLINE);
+    browser.wait_for("#job .facts .elapsed", "1:00:", DEADLINE);
+
+    let marked = "return document.getSelection().toString()";
+    let mark = "document.getSelection().selectAllChildren(document.querySelector('.facts code'))";
+    browser.run(mark);
+    let _worker = pool.worker("w1");
+    browser.wait_for("#lines", "building nixos-system-h01", DEADLINE);
+    pool.store.release("h01");
+    browser.wait_for("#attempts", "built", DEADLINE);
+    assert_eq!(browser.run(marked), json!(rev), "what somebody marks is not taken away");
+    assert!(browser.text("#job").is_some_and(|job| job.contains("no worker")));
+    browser.run("document.getSelection().removeAllRanges()");
+    browser.wait_for("#job .badge", "built", DEADLINE);
+    nothing_went_wrong(&browser, &page);
+}
+
+#[test]
 fn what_failed_stands_on_top_and_is_found_in_the_log() {
     let pool = Pool::start();
     let _worker = pool.worker("w1");
-    let rev = pool.commit("master", &Flake::hosts(3).failing("h02"));
+    let rev = pool.commit("master", &Flake::hosts(3).failing("h02").failing("h03"));
     pool.submit(&["--all", "--ref", "master", "--wait"]).expect_code(1);
     let page = Page::of(&pool);
     let browser = browse(&page, "/");
@@ -110,12 +138,21 @@ fn what_failed_stands_on_top_and_is_found_in_the_log() {
     browser.run("document.querySelector('#find').value = 'WARNING 2'");
     browser.run("document.querySelector('#log form').requestSubmit()");
     browser.wait_for("#log .found", "broken-leaf: warning 2", DEADLINE);
-    let found = browser.text("#log .found").expect("what was found");
-    assert_eq!(found.lines().filter(|line| line.contains("broken-leaf")).count(), 1, "{found}");
+    browser.wait_for("#log", "1 line holds", DEADLINE);
+    browser.wait_for("#log .found .hit", "broken-leaf: warning 2", DEADLINE);
+    let near = browser.text("#log .found").expect("what was found");
+    for near_it in ["broken-leaf: warning 1", "broken-leaf: warning 3", LAST_WORDS] {
+        assert!(near.contains(near_it), "{near}");
+    }
+    let hits = "return document.querySelectorAll('#log .found .hit').length";
+    assert_eq!(browser.run(hits), json!(1), "{near}");
+    browser.screenshot("job-search-desktop");
 
     browser.open(&page.url(&format!("/commit/homelab/{rev}")));
-    browser.wait_for("#hosts-h", "3 hosts: 2 built, 1 failed", DEADLINE);
+    browser.wait_for("#hosts-h", "3 hosts: 1 built, 2 failed", DEADLINE);
+    browser.wait_for("#hosts .shared", "broken-leaf fails on 2 hosts: h02, h03", DEADLINE);
     browser.wait_for("#hosts tbody tr", "h02", DEADLINE);
+    browser.wait_for("#hosts tbody tr td code", "broken-leaf", DEADLINE);
     browser.screenshot("commit-desktop");
     browser.open(&page.url("/host/homelab/h02"));
     browser.wait_for("#standing", "It fails since", DEADLINE);
@@ -276,6 +313,13 @@ const CELL_IN_SIGHT: &str = "document.querySelector('.matrix').scrollIntoView();
       const found = document.elementFromPoint(at.x + at.width / 2, at.y + at.height / 2); \
       return cell === found || cell.contains(found); })";
 
+/// No host of a commit has anything beyond the edge of the screen, its error least of all.
+const WHY_IN_SIGHT: &str = "const all = [...document.querySelectorAll('.rows tbody tr > *')]; \
+    const box = document.querySelector('.rows').closest('.scroll'); \
+    return all.some((it) => it.matches('.why') && it.innerText) \
+      && box.scrollWidth <= box.clientWidth \
+      && all.every((it) => it.getBoundingClientRect().right <= window.innerWidth)";
+
 #[test]
 fn every_page_fits_a_phone_and_is_reached_by_keyboard() {
     let pool = Pool::start();
@@ -321,6 +365,10 @@ fn every_page_fits_a_phone_and_is_reached_by_keyboard() {
     for (name, path) in pages {
         browser.open(&page.url(path));
         browser.wait_for("h1", "", DEADLINE);
+        if name == "commit" {
+            assert_eq!(browser.run(WHY_IN_SIGHT), json!(true), "{path} at 1280 pixels");
+            browser.screenshot("commit-long-desktop");
+        }
         assert_eq!(browser.run(unlabelled), json!(0), "{path}");
         let landmarks = "return document.querySelectorAll('header, main, nav, footer, h1').length";
         assert!(browser.run(landmarks).as_u64() >= Some(5), "{path}");
@@ -329,6 +377,9 @@ fn every_page_fits_a_phone_and_is_reached_by_keyboard() {
         // A phone shows a page that is too wide smaller: its window would be wide, too.
         let wide = browser.run("return document.documentElement.scrollWidth");
         assert_eq!(wide, json!(390), "{path} is not as wide as a phone");
+        if name == "commit" {
+            assert_eq!(browser.run(WHY_IN_SIGHT), json!(true), "{path}");
+        }
         if matches!(name, "hosts" | "repo") {
             assert_eq!(browser.run(CELL_IN_SIGHT), json!(true), "{path}");
         }
@@ -369,7 +420,8 @@ fn gate_runs_stand_there_with_their_verdict_and_what_failed() {
     browser.open(&page.url("/gates"));
     site.pool.store.release("h03");
     assert_eq!(first.wait(DEADLINE).code(), Some(1), "{}", first.log());
-    browser.wait_for("#gates .badge.failed", "fail", DEADLINE);
+    browser.wait_for("#gates .badge.failed", "✗ fail", DEADLINE);
+    assert!(!browser.text("#gates").expect("runs").contains("fail: failed"));
     browser.wait_for("#gates", "3 hosts, 1 failed, pull request 1", DEADLINE);
     site.upstream(&Flake::hosts(3).salt("newest"));
     site.run(&[]).expect_code(0);
