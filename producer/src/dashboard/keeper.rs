@@ -253,7 +253,7 @@ impl Keeper {
         let reads = running.into_iter().take(LINES_MAX).map(|it| self.last_line(it));
         let lines: Vec<_> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
         let lines: HashMap<JobKey, String> = lines.into_iter().flatten().collect();
-        self.shared.change_if(|model| model.take_last_lines(lines));
+        self.shared.change_lines_if(|model| model.take_last_lines(lines));
         Ok(())
     }
 

@@ -18,7 +18,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{log, shared::Shared};
+use super::{
+    log,
+    page::{self, Look},
+    shared::{Shared, Shows, Versions},
+};
 use crate::render::log::{LogWalk, Piece};
 
 /// Between two hints to one page.
@@ -30,9 +34,13 @@ const LINES_AT_ONCE: usize = 2_000;
 
 /// An open page.
 pub(crate) struct Live {
-    version: watch::Receiver<u64>,
-    /// What the page shows.
+    shared: Shared,
+    changes: watch::Receiver<Versions>,
+    /// What the page shows, and which of it.
+    shows: Shows,
     shown: u64,
+    /// What it was told last of the pool.
+    standing: Option<String>,
     next_hint: Instant,
     log: Option<Log>,
     stop: CancellationToken,
@@ -103,17 +111,31 @@ impl Log {
     }
 }
 
+/// What there is to tell a page of what it shows.
+enum Hint {
+    /// It has to fetch itself again.
+    Changed(u64),
+    /// How the pool stands, which its head says. Also the first word to every page.
+    Standing(String),
+}
+
+/// For a page that comes when too many are live.
+pub(crate) fn full() -> impl Stream<Item = Result<sse::Event, Infallible>> {
+    stream::iter([Ok(sse::Event::default().event("full").data("too many pages are open"))])
+}
+
 impl Live {
-    /// A page that shows `shown` and perhaps a log.
+    /// A page that shows something, and perhaps a log.
     pub(crate) fn new(
         shared: &Shared,
-        shown: u64,
+        (shows, shown): (Shows, u64),
         log: Option<Log>,
         place: OwnedSemaphorePermit,
         stop: CancellationToken,
     ) -> Self {
-        let (version, next_hint) = (shared.watch(), Instant::now());
-        Self { version, shown, next_hint, log, stop, _place: place }
+        let (shared, changes, next_hint) = (shared.clone(), shared.watch(), Instant::now());
+        let standing = None;
+        Self { shared, changes, shows, shown, standing, next_hint, log, stop, _place: place }
     }
 
     /// The events, until the client or the program goes.
@@ -132,14 +154,28 @@ impl Live {
             if let Some(lines) = read(&mut self.log).await {
                 return lines;
             }
+            let Self { shared, changes, shows, shown, standing, .. } = self;
+            let hint = hint(shared, changes, (shows, *shown), standing.as_deref(), self.next_hint);
             tokio::select! {
-                version = hint(&mut self.version, self.shown, self.next_hint) => {
-                    self.shown = version;
-                    self.next_hint = Instant::now() + HINTS_APART;
-                    let event = sse::Event::default().event("changed");
-                    return event.data(version.to_string());
-                }
+                hint = hint => return self.tell(hint),
                 () = poked(&mut self.log) => {}
+            }
+        }
+    }
+
+    fn tell(&mut self, hint: Hint) -> sse::Event {
+        if self.standing.is_some() {
+            self.next_hint = Instant::now() + HINTS_APART;
+        }
+        match hint {
+            Hint::Changed(mark) => {
+                self.shown = mark;
+                sse::Event::default().event("changed").data(mark.to_string())
+            }
+            Hint::Standing(standing) => {
+                let event = sse::Event::default().event("standing").data(&standing);
+                self.standing = Some(standing);
+                event
             }
         }
     }
@@ -160,14 +196,35 @@ async fn poked(log: &mut Option<Log>) {
     }
 }
 
-/// Waits until there is another version than the one that is shown, and for its time.
-async fn hint(version: &mut watch::Receiver<u64>, shown: u64, not_before: Instant) -> u64 {
-    if version.wait_for(|version| *version != shown).await.is_err() {
-        // The model is gone, and the program with it.
-        std::future::pending::<()>().await;
-    }
+/// Waits until there is something to tell, and for its time.
+async fn hint(
+    shared: &Shared,
+    changes: &mut watch::Receiver<Versions>,
+    (shows, shown): (&Shows, u64),
+    told: Option<&str>,
+    not_before: Instant,
+) -> Hint {
     sleep_until(not_before).await;
-    *version.borrow_and_update()
+    loop {
+        // First, so that what changes meanwhile wakes it.
+        changes.mark_unchanged();
+        // Other pages hear of the pool when they fetch themselves.
+        if told.is_none() || matches!(shows, Shows::Job(_)) {
+            let now = bus::clock::now();
+            let standing = shared.read(|model| page::standing(&Look { model, now }));
+            if told != Some(standing.as_str()) {
+                return Hint::Standing(standing);
+            }
+        }
+        let mark = shared.mark(shows);
+        if mark != shown {
+            return Hint::Changed(mark);
+        }
+        if changes.changed().await.is_err() {
+            // The model is gone, and the program with it.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 impl Line {

@@ -3,7 +3,10 @@
 //!
 //! It reads nothing: `keeper` feeds it. What is older than it keeps is read when somebody asks.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::Hash,
+};
 
 use bus::Entry;
 use proto::{
@@ -14,6 +17,7 @@ use proto::{
 use super::gates::GateLine;
 use crate::{
     queue::Around,
+    render::waits::detail,
     view::{HostStatus, Look, Seen, Stand},
 };
 
@@ -134,6 +138,17 @@ impl Model {
     pub(crate) fn status(&self, job: &JobKey, now: Timestamp) -> Option<HostStatus> {
         let known = self.jobs.get(job)?;
         Some(self.judged(job, known, now))
+    }
+
+    /// All that a job's own page shows of what is known here. It reads the rest from the broker,
+    /// which changes with one of the two writes that are counted.
+    pub(crate) fn traits_of(&self, job: &JobKey, now: Timestamp) -> impl Hash {
+        let known = self.jobs.get(job).map(|known| {
+            let status = self.judged(job, known, now);
+            let place = matches!(status.stand, Stand::Queued(_)).then(|| detail(&status.stand));
+            (known.seen.record.revision, known.seen.request.revision, status.phrase(), place)
+        });
+        (known, self.away_since, self.denied.clone())
     }
 
     fn judged(&self, job: &JobKey, known: &Job, now: Timestamp) -> HostStatus {

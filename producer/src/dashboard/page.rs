@@ -24,12 +24,29 @@ use maud::{DOCTYPE, Markup, html};
 use proto::{JobKey, Repo, Revision, Timestamp};
 use telemetry::plain;
 
-use super::{model::Model, shared::Shared};
+use super::{
+    model::Model,
+    shared::{Shared, Shows},
+};
 
 /// One look at the model, and when it was.
 pub(super) struct Look<'a> {
     pub(super) model: &'a Model,
     pub(super) now: Timestamp,
+}
+
+/// What a page shows, and which of it: taken before the first of it is read, or a change in between
+/// would be told to nobody.
+pub(super) struct Shown {
+    shows: Shows,
+    mark: u64,
+}
+
+impl Shown {
+    pub(super) fn now(shared: &Shared, shows: Shows) -> Self {
+        let mark = shared.mark(&shows);
+        Self { shows, mark }
+    }
 }
 
 /// Which of the main pages one belongs to.
@@ -53,12 +70,23 @@ pub(super) fn page(
     title: &str,
     main: impl FnOnce(&Look<'_>) -> Markup,
 ) -> Response {
-    let version = *shared.watch().borrow();
+    let shown = Shown::now(shared, Shows::Facts);
+    page_of(shared, &shown, place, title, main)
+}
+
+/// A whole page that shows something else than most.
+pub(super) fn page_of(
+    shared: &Shared,
+    shown: &Shown,
+    place: Place,
+    title: &str,
+    main: impl FnOnce(&Look<'_>) -> Markup,
+) -> Response {
     let markup = shared.read(|model| {
         let look = Look { model, now: bus::clock::now() };
         html! {
             (DOCTYPE)
-            html lang="en" data-version=(version) data-now=(look.now.0) {
+            html lang="en" data-shows=(shown.shows) data-version=(shown.mark) data-now=(look.now.0) {
                 (head(title))
                 body {
                     (banner(&look, place))
@@ -138,7 +166,7 @@ fn banner(look: &Look<'_>, current: Place) -> Markup {
 }
 
 /// The pool in one line.
-fn standing(look: &Look<'_>) -> String {
+pub(super) fn standing(look: &Look<'_>) -> String {
     let model = look.model;
     if model.away_since.is_some() {
         return "The broker does not answer".into();

@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     guard::{Names, guard},
     job::{self, Asked},
-    live::{Live, Log},
-    page,
-    shared::Shared,
+    live::{self, Live, Log},
+    page::{self, Shown},
+    shared::{Shared, Shows},
 };
 use crate::{
     history,
@@ -81,7 +81,7 @@ pub(crate) fn router(site: Site, names: Names) -> Router {
         .route("/pool", get(pool))
         .route("/gates", get(gates))
         .route("/gate/{key}", get(gate))
-        .route("/live", get(live))
+        .route("/live", get(live_page))
         .route("/page.css", asset("text/css; charset=utf-8", include_str!("assets/page.css")))
         .route("/page.js", asset("text/javascript; charset=utf-8", include_str!("assets/page.js")))
         .route("/icon.svg", asset("image/svg+xml", include_str!("assets/icon.svg")))
@@ -273,8 +273,9 @@ async fn job_page(
         attempt: query.attempt.map(Epoch),
         find: query.find.trim().to_owned(),
     };
+    let shown = Shown::now(&site.shared, Shows::Job(asked.job.clone()));
     let found = job::read(&site, &asked).await?;
-    Ok(page::job::page(&site.shared, &asked, &found))
+    Ok(page::job::page(&site.shared, &shown, &asked, &found))
 }
 
 async fn whole_log(
@@ -331,7 +332,8 @@ async fn gate(State(site): State<Site>, Path(key): Path<String>) -> Result<Respo
 /// What an open page wants to hear of.
 #[derive(Debug, Deserialize)]
 struct LiveQuery {
-    /// The version that it shows.
+    /// What it shows, which one of before an upgrade does not say, and which of it.
+    shows: Option<String>,
     shown: u64,
     /// The log that it shows, and from where on.
     job: Option<String>,
@@ -341,14 +343,14 @@ struct LiveQuery {
     from: String,
 }
 
-async fn live(
+async fn live_page(
     State(site): State<Site>,
     headers: HeaderMap,
     Query(query): Query<LiveQuery>,
 ) -> Result<Response, Trouble> {
+    let shows = query.shows.map_or(Ok(Shows::Facts), |shows| shows.parse())?;
     let Ok(place) = Arc::clone(&site.live).try_acquire_owned() else {
-        let text = "Too many pages are open. This one does not move by itself.";
-        return Ok(page::problem(StatusCode::SERVICE_UNAVAILABLE, text));
+        return Ok(Sse::new(live::full()).into_response());
     };
     // A page that connects again says what it had last.
     let had = headers.get("last-event-id").and_then(|id| id.to_str().ok());
@@ -360,7 +362,7 @@ async fn live(
         }
         None => None,
     };
-    let live = Live::new(&site.shared, query.shown, log, place, site.stop.clone());
+    let live = Live::new(&site.shared, (shows, query.shown), log, place, site.stop.clone());
     Ok(Sse::new(live.events()).keep_alive(KeepAlive::default()).into_response())
 }
 

@@ -5,11 +5,16 @@
 const root = document.documentElement;
 const link = document.getElementById("link");
 const RETRY_MS = 2000;
+// Between two looks when there is no place for another live page, or nobody answers.
+const LOOK_MS = 15000;
 // Logs whose end is shown first.
 const ENDS = ".failing .log.last";
 // A browser lets one site have few connections: a tab that nobody sees gives its own back.
 let source = null;
+// What is told of a change comes right after it.
+const SETTLE_MS = 200;
 let retry = 0;
+let wait = RETRY_MS;
 let busy = false;
 // A part was left as it was, for somebody had marked its text.
 let behind = false;
@@ -68,14 +73,13 @@ function take(fresh) {
       before = added;
     }
   }
-  takeStatus(fresh);
+  takeStatus(fresh.getElementById("status").textContent);
   takeLog(fresh.getElementById("log"));
   root.dataset.version = fresh.documentElement.dataset.version;
   ahead = Number(fresh.documentElement.dataset.now) - Date.now();
 }
 
-function takeStatus(fresh) {
-  const status = fresh.getElementById("status").textContent;
+function takeStatus(status) {
   const shown = document.getElementById("status");
   // Only what is new is read aloud.
   if (shown.textContent !== status) shown.textContent = status;
@@ -86,7 +90,7 @@ async function takeNotices() {
   const answer = await fetch("/gates", { cache: "no-store" });
   if (!answer.ok) return;
   const fresh = parse(await answer.text());
-  takeStatus(fresh);
+  takeStatus(fresh.getElementById("status").textContent);
   document.getElementById("notices").replaceChildren(
     ...document.importNode(fresh.getElementById("notices"), true).childNodes);
 }
@@ -106,18 +110,21 @@ function takeLog(now) {
   connect();
 }
 
+// Says whether the server answers.
 async function refresh() {
-  if (busy) { again = true; return; }
+  if (busy) { again = true; return true; }
   busy = true;
+  let there = true;
   try {
     const answer = await fetch(location.pathname + location.search, { cache: "no-store" });
     if (answer.ok) take(parse(await answer.text()));
     else await takeNotices();
   } catch {
-    // The live connection notices the same, and says so.
+    there = false;
   }
   busy = false;
   if (again) { again = false; refresh(); }
+  return there;
 }
 
 const LINES_KEPT = 5000;
@@ -162,7 +169,7 @@ function showFollow() {
 }
 
 function address() {
-  const asked = new URLSearchParams({ shown: root.dataset.version });
+  const asked = new URLSearchParams({ shows: root.dataset.shows, shown: root.dataset.version });
   const log = document.getElementById("log");
   if (log && log.dataset.job) {
     asked.set("job", log.dataset.job);
@@ -183,19 +190,31 @@ function connect() {
   if (document.hidden || !root.dataset.version) return;
   const mine = new EventSource(address());
   source = mine;
-  mine.addEventListener("open", () => say(""));
-  mine.addEventListener("changed", refresh);
+  // The first word of a server that has a place for us.
+  mine.addEventListener("standing", (event) => {
+    wait = RETRY_MS;
+    say("");
+    takeStatus(event.data);
+  });
+  mine.addEventListener("full", () => {
+    say("Too many pages are open; this one looks again every " + LOOK_MS / 1000 + " s.");
+    disconnect();
+    retry = setTimeout(() => { refresh(); connect(); }, LOOK_MS);
+  });
+  mine.addEventListener("changed", () => setTimeout(refresh, SETTLE_MS));
   mine.addEventListener("log", (event) => {
     // Where to go on if another connection is needed.
     const log = document.getElementById("log");
     if (log) log.dataset.from = event.lastEventId;
     addLines(JSON.parse(event.data));
   });
-  mine.addEventListener("error", () => {
-    say("This page has lost its server. It tries again.");
+  mine.addEventListener("error", async () => {
     // A browser gives up by itself on some errors; we do not.
     disconnect();
-    retry = setTimeout(connect, RETRY_MS);
+    retry = setTimeout(connect, wait);
+    wait = Math.min(wait * 2, LOOK_MS);
+    // A connection ends for many reasons: whether the server is there, it says itself.
+    if (!await refresh()) say("This page has lost its server. It tries again.");
   });
 }
 

@@ -4,17 +4,18 @@ use axum::response::Response;
 use maud::{Markup, html};
 use proto::{Host, Repo};
 
-use super::{Look, Place, gates, matrix, pool, section};
+use super::{Look, Place, Shown, gates, matrix, pool, section};
 use crate::dashboard::{
     model::{COLUMNS_KEPT, Column},
-    shared::Shared,
+    shared::{Shared, Shows},
 };
 
 /// Hosts of one repository here; with more of them only those that need a look are.
 const HOSTS_SHOWN: usize = 60;
 
 pub(crate) fn page(shared: &Shared) -> Response {
-    super::page(shared, Place::Hosts, "Hosts", |look| {
+    let shown = Shown::now(shared, Shows::Lines);
+    super::page_of(shared, &shown, Place::Hosts, "Hosts", |look| {
         let repos = look.model.repos();
         html! {
             h1 class="vh" { "Hosts and builds" }

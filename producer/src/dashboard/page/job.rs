@@ -8,7 +8,7 @@ use proto::{
 };
 
 use super::{
-    Look, Place, commit_path, counted, foreign,
+    Look, Place, Shown, commit_path, counted, foreign,
     host::{badge, host_path},
     job_path, log, scrolling, section, short, times,
 };
@@ -25,10 +25,10 @@ use crate::{
 /// Lines of a failed build that stand there at once: as many as its box is high.
 const TAIL_SHOWN: usize = 15;
 
-pub(crate) fn page(shared: &Shared, asked: &Asked, found: &FoundJob) -> Response {
+pub(crate) fn page(shared: &Shared, shown: &Shown, asked: &Asked, found: &FoundJob) -> Response {
     let job = &asked.job;
     let title = format!("{} of {} at {}", job.host, job.repo, job.revision.short());
-    super::page(shared, Place::Hosts, &title, |look| {
+    super::page_of(shared, shown, Place::Hosts, &title, |look| {
         let finished = found.finished();
         html! {
             nav aria-label="Above this page" class="above" {

@@ -5,9 +5,12 @@ use bus::LaneState;
 use maud::{Markup, html};
 use proto::Presence;
 
-use super::{Look, Place, foreign, host::badge, job_path, scrolling, section, short, times};
+use super::{Look, Place, Shown, foreign, host::badge, job_path, scrolling, section, short, times};
 use crate::{
-    dashboard::{model::InHand, shared::Shared},
+    dashboard::{
+        model::InHand,
+        shared::{Shared, Shows},
+    },
     queue::{Around, ClassView, LaneView, QueueView},
     render::{waits::detail, workers::room},
     view::{HostStatus, Stand},
@@ -17,7 +20,8 @@ use crate::{
 const LISTED: usize = 200;
 
 pub(crate) fn page(shared: &Shared) -> Response {
-    super::page(shared, Place::Pool, "Queue and workers", |look| {
+    let shown = Shown::now(shared, Shows::Lines);
+    super::page_of(shared, &shown, Place::Pool, "Queue and workers", |look| {
         let around = look.model.around_now(look.now);
         html! {
             h1 { "Queue and workers" }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tests::{Browser, Flake, Pool, Updates, eventually, flake::LAST_WORDS};
 
-use super::Page;
+use super::{Page, asking::begun};
 use crate::DEADLINE;
 
 /// Opens a page.
@@ -319,6 +319,27 @@ const WHY_IN_SIGHT: &str = "const all = [...document.querySelectorAll('.rows tbo
     return all.some((it) => it.matches('.why') && it.innerText) \
       && box.scrollWidth <= box.clientWidth \
       && all.every((it) => it.getBoundingClientRect().right <= window.innerWidth)";
+
+#[test]
+fn a_page_for_which_there_is_no_place_looks_again_now_and_then() {
+    const LIVE_AT_ONCE: usize = 100;
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(2));
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    let page = Page::of(&pool);
+    let others: Vec<_> = (0..LIVE_AT_ONCE).map(|_| begun(&page, "/live?shown=0")).collect();
+    let browser = browse(&page, "/");
+    browser.wait_for("#link", "Too many pages are open; this one looks again every 15 s", DEADLINE);
+    browser.run("window.kept = true");
+
+    pool.submit(&["h02", "--rev", &rev]).expect_code(0);
+    browser.wait_for(".matrix", "h02", DEADLINE);
+    browser.wait_for("#link", "Too many pages are open", DEADLINE);
+    drop(others);
+    eventually("a place", DEADLINE, || browser.text("#link").filter(|text| text.is_empty()));
+    assert_eq!(browser.run("return window.kept"), json!(true));
+    nothing_went_wrong(&browser, &page);
+}
 
 #[test]
 fn every_page_fits_a_phone_and_is_reached_by_keyboard() {
