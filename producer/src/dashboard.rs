@@ -4,6 +4,7 @@
 //! GET and HEAD only. Pages are made here, whole, for each request; a small script of ours fetches
 //! them again when something changed.
 
+mod address;
 mod gates;
 mod guard;
 mod job;
@@ -17,6 +18,7 @@ mod reading;
 mod routes;
 mod server;
 mod shared;
+mod trouble;
 
 use std::net::SocketAddr;
 

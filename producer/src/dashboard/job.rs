@@ -7,7 +7,8 @@ use proto::{
 
 use super::{
     log::{self, Found, LogEnd},
-    routes::{Site, Trouble},
+    routes::Site,
+    trouble::Trouble,
 };
 use crate::{
     snapshot,

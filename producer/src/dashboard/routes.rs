@@ -1,4 +1,4 @@
-//! Which page is where. Every address is made and read here.
+//! Which page is where. Every address is read here.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,14 +6,14 @@ use axum::{
     Router,
     body::Body,
     extract::{Path, Query, State},
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, Uri, header},
     middleware,
-    response::{IntoResponse, Redirect, Response, Sse, sse::KeepAlive},
+    response::{IntoResponse as _, Response, Sse, sse::KeepAlive},
     routing::get,
 };
 use bus::Bus;
 use futures_util::stream;
-use proto::{Epoch, Host, JobKey, Repo, Revision, TokenError};
+use proto::{Epoch, Host, JobKey, Repo};
 use serde::Deserialize;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -22,11 +22,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    address::{JobPath, job_of, nowhere, revision_of},
     guard::{Names, guard},
     job::{self, Asked},
     live::{self, Live, Log},
     page::{self, Shown},
     shared::{Shared, Shows},
+    trouble::Trouble,
 };
 use crate::{
     history,
@@ -90,52 +92,6 @@ pub(crate) fn router(site: Site, names: Names) -> Router {
         .layer(middleware::from_fn_with_state(names, guard))
 }
 
-/// Why a page is not shown, for a person.
-pub(crate) enum Trouble {
-    /// There is none of that name.
-    Missing(String),
-    /// It has another address, on this server.
-    Elsewhere(String),
-    /// Too many whole logs are being read.
-    Busy,
-    /// The broker.
-    Bus(bus::Error),
-}
-
-impl From<bus::Error> for Trouble {
-    fn from(error: bus::Error) -> Self {
-        Self::Bus(error)
-    }
-}
-
-impl From<TokenError> for Trouble {
-    fn from(error: TokenError) -> Self {
-        Self::Missing(format!("That cannot be: {error}."))
-    }
-}
-
-impl IntoResponse for Trouble {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Missing(text) => page::problem(StatusCode::NOT_FOUND, &text),
-            Self::Elsewhere(to) => Redirect::temporary(&to).into_response(),
-            Self::Busy => {
-                let text = "Many whole logs are being read or searched just now. \
-                            This one is tried again by itself.";
-                page::problem(StatusCode::SERVICE_UNAVAILABLE, text)
-            }
-            Self::Bus(error) if error.transient() => {
-                let text = "The broker does not answer. The page comes back by itself.";
-                page::problem(StatusCode::SERVICE_UNAVAILABLE, text)
-            }
-            Self::Bus(error) => {
-                tracing::warn!("{error}");
-                page::problem(StatusCode::BAD_GATEWAY, &format!("The broker: {error}."))
-            }
-        }
-    }
-}
-
 fn asset(kind: &'static str, text: &'static str) -> Response {
     let kind = HeaderValue::from_static(kind);
     // Asked for again after an upgrade, and not with every page.
@@ -194,62 +150,6 @@ async fn host(
         return Err(Trouble::Missing(format!("Nothing was ever built of {host} of {repo}.")));
     }
     Ok(page::history::page(&site.shared, &history))
-}
-
-type JobPath = Path<(String, String, String)>;
-
-fn job_of(
-    site: &Site,
-    uri: &Uri,
-    Path((repo, revision, host)): JobPath,
-) -> Result<JobKey, Trouble> {
-    let repo: Repo = repo.parse()?;
-    let revision = revision_of(site, uri, &repo, &revision)?;
-    Ok(JobKey { repo, revision, host: host.parse()? })
-}
-
-/// Digits of a commit, from which on one is looked for.
-const SHORT_DIGITS: usize = 7;
-/// Where the commit stands in an address, `/job/<repo>/<commit>`.
-const COMMIT_SEGMENT: usize = 3;
-
-/// The commit of an address. The first digits of one that is known lead to its whole address.
-fn revision_of(site: &Site, uri: &Uri, repo: &Repo, text: &str) -> Result<Revision, Trouble> {
-    let digits = text.to_ascii_lowercase();
-    let short = digits.len() >= SHORT_DIGITS && digits.bytes().all(|it| it.is_ascii_hexdigit());
-    let known = site.shared.read(|model| {
-        let columns = model.columns_of(repo).map(|column| &column.revision);
-        let mut fits =
-            columns.filter(|it| it.as_str() != digits && it.as_str().starts_with(&digits));
-        let one = fits.next().filter(|_| short).cloned();
-        one.filter(|_| fits.next().is_none())
-    });
-    match (text.parse::<Revision>(), known) {
-        (Ok(revision), _) => Ok(revision),
-        (Err(error), None) => Err(error.into()),
-        (Err(_), Some(known)) => {
-            let mut segments: Vec<&str> = uri.path().split('/').collect();
-            if let Some(segment) = segments.get_mut(COMMIT_SEGMENT) {
-                *segment = known.as_str();
-            }
-            Err(Trouble::Elsewhere(with_query(&segments.join("/"), uri)))
-        }
-    }
-}
-
-fn with_query(path: &str, uri: &Uri) -> String {
-    uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
-}
-
-/// What is nowhere; an address that ends in a slash is meant without.
-async fn nowhere(uri: Uri) -> Response {
-    let path = uri.path().trim_end_matches('/');
-    // What begins with two slashes would be the name of another server.
-    let ours = path.as_bytes().get(1).is_some_and(u8::is_ascii_alphanumeric);
-    if ours && path != uri.path() {
-        return Trouble::Elsewhere(with_query(path, &uri)).into_response();
-    }
-    page::problem(StatusCode::NOT_FOUND, "There is no such page.")
 }
 
 /// What a job's page may be asked for.

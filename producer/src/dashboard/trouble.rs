@@ -1,0 +1,55 @@
+//! Why a page is not shown, and the page that says so.
+
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse, Redirect, Response},
+};
+use proto::TokenError;
+
+use super::page;
+
+/// Why a page is not shown, for a person.
+pub(crate) enum Trouble {
+    /// There is none of that name.
+    Missing(String),
+    /// It has another address, on this server.
+    Elsewhere(String),
+    /// Too many whole logs are being read.
+    Busy,
+    /// The broker.
+    Bus(bus::Error),
+}
+
+impl From<bus::Error> for Trouble {
+    fn from(error: bus::Error) -> Self {
+        Self::Bus(error)
+    }
+}
+
+impl From<TokenError> for Trouble {
+    fn from(error: TokenError) -> Self {
+        Self::Missing(format!("That cannot be: {error}."))
+    }
+}
+
+impl IntoResponse for Trouble {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Missing(text) => page::problem(StatusCode::NOT_FOUND, &text),
+            Self::Elsewhere(to) => Redirect::temporary(&to).into_response(),
+            Self::Busy => {
+                let text = "Many whole logs are being read or searched just now. \
+                            This one is tried again by itself.";
+                page::problem(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
+            Self::Bus(error) if error.transient() => {
+                let text = "The broker does not answer. The page comes back by itself.";
+                page::problem(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
+            Self::Bus(error) => {
+                tracing::warn!("{error}");
+                page::problem(StatusCode::BAD_GATEWAY, &format!("The broker: {error}."))
+            }
+        }
+    }
+}
