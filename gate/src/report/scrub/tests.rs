@@ -191,6 +191,7 @@ fn hostile_logs_take_linear_time() {
         let log = piece.repeat(300_000 / piece.len());
         Scrub::new(["hunter22"]).text(&log);
     }
-    // Each takes milliseconds; a quadratic one takes minutes.
-    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    // Together seconds where nothing is optimised, and several times that on a busy machine; a single
+    // quadratic one takes minutes.
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
 }
