@@ -28,11 +28,15 @@ pub struct SweepScope {
     pub keep_requests: Duration,
 }
 
-/// What a sweeper remembers between two sweeps: requests whose incarnation is finished, by key. A
-/// request that is written again has another revision and is looked at again.
+/// What a sweeper remembers between two sweeps.
 #[derive(Default)]
 pub struct SweepMemory {
+    /// Requests whose incarnation is finished, by key. A request that is written again has another
+    /// revision and is looked at again.
     finished: HashMap<String, Ended>,
+    /// When each host was built last, as far as it was seen: the record of a job that is asked for
+    /// again says so only until somebody takes it.
+    built: BTreeMap<(Repo, Host), Timestamp>,
     /// This identity may not forget requests. Trying again would only wait for no answer.
     may_not_prune: bool,
 }
@@ -47,7 +51,7 @@ pub struct Swept {
     /// Jobs of any class that are wanted and in the queue, in somebody's hands or not.
     pub open: Vec<OpenJob>,
     /// The hosts of all requests of the swept classes, and when each was built last, as far as
-    /// the requests that are kept can tell.
+    /// records can tell and the sweeps before this one have seen.
     pub hosts: BTreeMap<(Repo, Host), Option<Timestamp>>,
 }
 
@@ -75,27 +79,36 @@ struct Ended {
 enum Look {
     /// Nothing to do, and nobody waits for it.
     Fine,
-    /// In the queue; whether its class is swept.
-    Open(OpenJob, bool),
+    /// In the queue. If its class is swept: when it was built before it was asked for again, if it
+    /// was.
+    Open(OpenJob, Option<Option<Timestamp>>),
     Finished(Ended),
-    Requeued(JobSubject, OpenJob),
+    /// The same, of a job that was in no queue.
+    Requeued(JobSubject, OpenJob, Option<Timestamp>),
     Pruned(JobSubject),
     MayNotPrune,
 }
 
-/// What is known before the look.
-#[derive(Clone, Copy)]
-struct Seen {
-    /// The request as it was found finished.
-    finished: Option<Ended>,
-    /// Old ones may be forgotten.
-    prune: bool,
+impl SweepMemory {
+    /// Whether a success of the job's host was seen.
+    fn knows(&self, job: &JobKey) -> bool {
+        self.built.contains_key(&(job.repo.clone(), job.host.clone()))
+    }
 }
 
 impl Swept {
     fn host(&mut self, job: &JobKey, built: Option<Timestamp>) {
         let newest = self.hosts.entry((job.repo.clone(), job.host.clone())).or_default();
         *newest = built.max(*newest);
+    }
+
+    /// Adds what was seen before, of hosts that are still asked for, and remembers it all.
+    fn remember(&mut self, built: &mut BTreeMap<(Repo, Host), Timestamp>) {
+        for (host, newest) in &mut self.hosts {
+            *newest = (*newest).max(built.get(host).copied());
+        }
+        let seen = self.hosts.iter().filter_map(|(host, at)| Some((host.clone(), (*at)?)));
+        *built = seen.collect();
     }
 }
 
@@ -114,9 +127,8 @@ impl Bus {
         let queued: HashSet<(JobKey, Incarnation)> =
             queued.into_iter().map(|it| (it.job, it.incarnation)).collect();
         let keys = self.requests().keys(">").await?;
-        let (known, prune) = (&memory.finished, !memory.may_not_prune);
+        let seen = &*memory;
         let looks = keys.into_iter().map(|key| async {
-            let seen = Seen { finished: known.get(&key).copied(), prune };
             let look = self.look(&key, seen, scope, &queued).await?;
             Ok::<_, Error>((key, look))
         });
@@ -128,8 +140,8 @@ impl Bus {
             match look {
                 Look::Fine => {}
                 Look::Open(open, ours) => {
-                    if ours {
-                        swept.host(&open.job, None);
+                    if let Some(built) = ours {
+                        swept.host(&open.job, built);
                     }
                     swept.open.push(open);
                 }
@@ -139,8 +151,8 @@ impl Bus {
                     }
                     finished.insert(key, ended);
                 }
-                Look::Requeued(subject, open) => {
-                    swept.host(&open.job, None);
+                Look::Requeued(subject, open, built) => {
+                    swept.host(&open.job, built);
                     swept.requeued.push(subject);
                     swept.open.push(open);
                 }
@@ -149,23 +161,25 @@ impl Bus {
             }
         }
         memory.finished = finished;
+        swept.remember(&mut memory.built);
         Ok(swept)
     }
 
     async fn look(
         &self,
         key: &str,
-        seen: Seen,
+        seen: &SweepMemory,
         scope: &SweepScope,
         queued: &HashSet<(JobKey, Incarnation)>,
     ) -> Result<Look, Error> {
         let Ok(job) = key.parse::<JobKey>() else { return Ok(Look::Fine) };
         let Some(entry) = readable(self.requests().get(key).await)? else { return Ok(Look::Fine) };
         let Some(request) = entry.value else { return Ok(Look::Fine) };
-        let known = seen.finished.filter(|ended| ended.revision == entry.revision);
+        let known = seen.finished.get(key).copied();
+        let known = known.filter(|ended| ended.revision == entry.revision);
         if known.is_some() || !request.wanted() {
             let old = clock::now().since(entry.time) > scope.keep_requests;
-            if old && seen.prune {
+            if old && !seen.may_not_prune {
                 match self.requests().forget(key, entry.revision).await {
                     Ok(()) => return Ok(Look::Pruned(of_nobody(job, request))),
                     // By the roles, workers change no requests: this is left to others.
@@ -177,25 +191,42 @@ impl Bus {
         }
         let ours = scope.classes.contains(&request.class);
         if queued.contains(&(job.clone(), request.incarnation)) {
-            return Ok(Look::Open(open(job, &request), ours));
+            let built = match ours {
+                true if seen.knows(&job) => Some(None),
+                true => Some(self.built_before(key).await?),
+                false => None,
+            };
+            return Ok(Look::Open(open(job, &request), built));
         }
         if !ours {
             return Ok(Look::Fine);
         }
         // Whoever can read such a record, a newer worker perhaps, sweeps too.
         let Some(record) = readable(self.results().get(key).await)? else { return Ok(Look::Fine) };
+        let built = record.value.as_ref().and_then(built_at);
         let of_request = |record: &Record| record.incarnation == request.incarnation;
         if let Some(record) = record.value.filter(of_request)
-            && let State::Finished(finished) = &record.state
+            && let State::Finished(_) = &record.state
         {
-            let built = matches!(finished.outcome, Outcome::Built(_)).then_some(finished.at);
             return Ok(Look::Finished(Ended { revision: entry.revision, built }));
         }
         match self.requeue(&job, &request).await? {
-            Some((subject, Queued::Now)) => Ok(Look::Requeued(subject, open(job, &request))),
+            Some((subject, Queued::Now)) => Ok(Look::Requeued(subject, open(job, &request), built)),
             Some((_, Queued::Already)) | None => Ok(Look::Fine),
         }
     }
+
+    /// When a job that waits was built by an earlier asking, if it was. Nobody has taken it yet.
+    async fn built_before(&self, key: &str) -> Result<Option<Timestamp>, Error> {
+        let record = readable(self.results().get(key).await)?.and_then(|entry| entry.value);
+        Ok(record.as_ref().and_then(built_at))
+    }
+}
+
+/// When a job was built, if that is what its record says, of whichever asking.
+fn built_at(record: &Record) -> Option<Timestamp> {
+    let State::Finished(finished) = &record.state else { return None };
+    matches!(finished.outcome, Outcome::Built(_)).then_some(finished.at)
 }
 
 fn open(job: JobKey, request: &Request) -> OpenJob {
@@ -218,4 +249,30 @@ fn readable<T>(read: Result<Entry<T>, Error>) -> Result<Option<Entry<T>>, Error>
 fn of_nobody(job: JobKey, request: Request) -> JobSubject {
     let Request { class, incarnation, .. } = request;
     JobSubject { class, priority: Priority::Normal, job, incarnation }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_that_was_seen_stays_for_as_long_as_its_host_is_asked_for() {
+        let job: JobKey = format!("r.{}.web", "0".repeat(40)).parse().expect("a job");
+        let mut memory = SweepMemory::default();
+        let mut sweep = |seen: &[Option<u64>]| {
+            let mut swept = Swept::default();
+            for at in seen {
+                swept.host(&job, at.map(Timestamp));
+            }
+            swept.remember(&mut memory.built);
+            swept.hosts.into_values().next().map(|at| at.map(|Timestamp(at)| at))
+        };
+        assert_eq!(sweep(&[None]), Some(None), "never built");
+        assert_eq!(sweep(&[Some(5), None, Some(3)]), Some(Some(5)));
+        // Asked for again and taken: its record knows of no success any more.
+        assert_eq!(sweep(&[None]), Some(Some(5)));
+        assert_eq!(sweep(&[Some(7)]), Some(Some(7)));
+        assert_eq!(sweep(&[]), None, "nobody asks for it");
+        assert_eq!(sweep(&[None]), Some(None));
+    }
 }

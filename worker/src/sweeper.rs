@@ -87,8 +87,8 @@ impl Sweeper {
 
     async fn sweep(&self, memory: &mut SweepMemory) {
         match self.bus.sweep(memory, &self.scope).await {
-            Ok(swept) => {
-                self.count(&swept).await;
+            Ok(mut swept) => {
+                self.count(&mut swept).await;
                 for subject in swept.requeued {
                     info!(job = %subject.job, "{}: was wanted and in no queue", subject.job.host);
                     let news = News::of(&self.worker, subject, Epoch::default(), What::Requeued);
@@ -106,9 +106,12 @@ impl Sweeper {
     }
 
     /// Tells the metrics what a sweep saw, and what else they want to know of the pool.
-    async fn count(&self, swept: &Swept) {
+    async fn count(&self, swept: &mut Swept) {
         if !self.metrics.watched() {
             return;
+        }
+        if let Err(error) = self.add_last_good(swept).await {
+            debug!("the last good builds could not be read: {error}");
         }
         // A broker whose rights were rendered for an older worker lets nobody count letters.
         let letters = self.bus.dead_letter_count().await.ok();
@@ -119,5 +122,20 @@ impl Sweeper {
             }
             Err(error) => debug!("the pool could not be counted: {error}"),
         }
+    }
+
+    /// A success outlives the request and the record that told of it, by its note as a last good
+    /// build: of a host that is asked for again, that may be all there is.
+    async fn add_last_good(&self, swept: &mut Swept) -> Result<(), bus::Error> {
+        for (key, entry) in self.bus.last_good().list(">").await? {
+            let (Some(good), Some((repo, host))) = (entry.value, key.split_once('.')) else {
+                continue;
+            };
+            let (Ok(repo), Ok(host)) = (repo.parse(), host.parse()) else { continue };
+            if let Some(newest) = swept.hosts.get_mut(&(repo, host)) {
+                *newest = (*newest).max(Some(good.at));
+            }
+        }
+        Ok(())
     }
 }

@@ -156,6 +156,66 @@ fn a_worker_counts_what_it_builds_from_zero_on() {
     });
 }
 
+/// A worker that takes nothing, so that it only sweeps.
+fn onlooker() -> WorkerOptions<'static> {
+    WorkerOptions { admission: "store_free = \"8EiB\"", ..options() }
+}
+
+/// When hosts were built last, by a worker's word after its first sweep.
+#[track_caller]
+fn successes<const N: usize>(address: SocketAddr, hosts: [&str; N]) -> [Option<f64>; N] {
+    eventually("a sweep", DEADLINE, || {
+        let seen = page(address);
+        let swept = value(&seen, "nbp_swept_timestamp_seconds", &[])? > 1e9;
+        let of = |host: &str| {
+            let host = format!("host=\"{host}\"");
+            value(&seen, "nbp_last_success_timestamp_seconds", &[&host])
+        };
+        swept.then(|| hosts.map(of))
+    })
+}
+
+#[test]
+fn a_host_that_is_asked_for_again_was_built_all_the_same() {
+    let pool = Pool::start();
+    pool.commit("master", &Flake::hosts(3));
+    pool.commit("flake-update/x", &Flake::hosts(3).salt("x"));
+    let worker = pool.worker("w1");
+    // No note of a last good build is made of a branch that is not tracked.
+    for (host, branch) in [("h01", "master"), ("h02", "flake-update/x")] {
+        all_built(pool.submit(&[host, "--ref", branch, "--wait", "--json"]), 1);
+    }
+    drop(worker);
+    for (host, branch) in [("h01", "master"), ("h02", "flake-update/x"), ("h03", "master")] {
+        pool.submit(&[host, "--ref", branch, "--force"]).expect_code(0);
+    }
+
+    let witness = pool.worker_with("w2", &onlooker());
+    let [first, second, third] = successes(address(&witness), ["h01", "h02", "h03"]);
+
+    assert!(first > Some(1e9) && second > Some(1e9), "{first:?} {second:?}");
+    assert_eq!(third, Some(0.0), "that one was never built");
+}
+
+#[test]
+fn a_success_outlives_the_request_that_it_answered() {
+    let pool = Pool::start();
+    pool.commit("master", &Flake::hosts(1));
+    let forgetful = "sweep_every = \"200ms\"\nkeep_requests = \"1s\"";
+    let worker =
+        pool.worker_with("w1", &WorkerOptions { worker: forgetful, ..WorkerOptions::default() });
+    all_built(pool.submit(&["h01", "--ref", "master", "--wait", "--json"]), 1);
+    eventually("no request", DEADLINE, || pool.bucket("nbp-requests").is_empty().then_some(()));
+    drop(worker);
+    pool.commit("master", &Flake::hosts(1).salt("newer"));
+    pool.submit(&["h01", "--ref", "master"]).expect_code(0);
+
+    let witness = pool.worker_with("w2", &onlooker());
+    let [seen] = successes(address(&witness), ["h01"]);
+
+    assert!(seen > Some(1e9), "{seen:?}");
+}
+
 #[test]
 fn probes_say_whether_a_worker_lives_and_whether_it_takes_jobs() {
     let mut pool = Pool::start();
