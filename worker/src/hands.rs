@@ -298,7 +298,6 @@ impl Hands {
 
     /// Gives a delivery its name; one that names no job is buried and acked here.
     fn take_in(&mut self, delivery: Delivery) -> Option<Delivered> {
-        self.metrics.delivered(delivery.deliveries());
         let subject = match JobSubject::parse(delivery.subject()) {
             Ok(subject) => subject,
             Err(error) => {

@@ -89,6 +89,11 @@ impl Metrics {
             Effect::Ack(id) | Effect::Nak(id, _) | Effect::Abandon(id) => {
                 self.state().ending.remove(id);
             }
+            // The claim is made. A message that was only handed over again, because another has
+            // its job or no slot was free, repeats nothing.
+            Effect::Build { record, .. } if record.attempts.len() > 1 => {
+                self.0.families.redeliveries.inc();
+            }
             Effect::Tell { subject, epoch, what } => self.told(&subject.job, *epoch, what),
             _ => {}
         }
@@ -120,13 +125,6 @@ impl Metrics {
             | What::Late { .. }
             | What::Requeued
             | What::Pruned => {}
-        }
-    }
-
-    /// A message came; `deliveries` as the server counts.
-    pub(crate) fn delivered(&self, deliveries: i64) {
-        if deliveries > 1 {
-            self.0.families.redeliveries.inc();
         }
     }
 

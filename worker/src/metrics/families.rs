@@ -133,7 +133,8 @@ impl Families {
             admission_paused: book.add("admission_paused", "1: no new jobs are taken, and why"),
             builds_in_progress: book.add("builds_in_progress", "Builds under way"),
             retries: book.add("retries", "Attempts that met a fault of the infrastructure"),
-            redeliveries: book.add("redeliveries", "Messages that were handed over again"),
+            redeliveries: book
+                .add("redeliveries", "Claims of jobs that an earlier attempt did not end"),
             fenced: book.add("fenced", "Jobs that were lost to another worker while building"),
             buried: book.add("buried", "Dead letters that this worker wrote"),
             events_dropped: book.add("events_dropped", "Events that the broker did not take"),

@@ -1,15 +1,16 @@
 //! What is counted, when, and how much of it there may be.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use bus::OpenJob;
 use proto::{
-    Built, Failure, FailureKind, Incarnation, InfraKind, Overrides, Phase, Priority, Record,
-    Timestamp, V1, record::PhaseTime, subject::JobSubject,
+    Attempt, Built, Failure, FailureKind, Incarnation, InfraKind, Instance, Overrides, Phase,
+    Priority, Record, Running, Timestamp, V1, record::PhaseTime, subject::JobSubject,
 };
 use uuid::Uuid;
 
 use super::*;
+use crate::build::Plan;
 
 const CONFIG: &str = "[worker]\nname = \"w1\"\nlabels = { role = \"build\\\"host\" }\n\
     [telemetry]\nlisten = \"127.0.0.1:0\"\n\
@@ -92,6 +93,36 @@ fn end(metrics: &Metrics, subject: &JobSubject, finished: &Finished) {
 fn tell(metrics: &Metrics, subject: &JobSubject, what: What) {
     let subject = subject.clone();
     metrics.performed(&Effect::Tell { subject, epoch: Epoch(1), what });
+}
+
+/// A claim of a job, as the machine has its build begun.
+fn claimed(metrics: &Metrics, subject: &JobSubject, attempts: u64) {
+    let attempt = |epoch| Attempt {
+        epoch: Epoch(epoch),
+        worker: "w1".parse().expect("a name"),
+        instance: Instance(Uuid::nil()),
+        at: Timestamp(0),
+        end: None,
+    };
+    let attempts: Vec<Attempt> = (1..=attempts).map(attempt).collect();
+    let running = Running {
+        instance: Instance(Uuid::nil()),
+        claim: 1,
+        worker: "w1".parse().expect("a name"),
+        lease_ms: 1,
+        phase: Phase::Claimed,
+        progress: None,
+    };
+    let record = Record {
+        v: V1,
+        epoch: Epoch(1),
+        incarnation: subject.incarnation,
+        attempts,
+        state: State::Running(running),
+    };
+    let (subject, record) = (subject.clone(), Box::new(record));
+    let (plan, overrides) = (Plan::Full { force: false }, Overrides::default());
+    metrics.performed(&Effect::Build { id: DeliveryId(7), subject, record, plan, overrides });
 }
 
 #[test]
@@ -185,11 +216,22 @@ fn retries_burials_and_redeliveries_are_counted() {
     let (reason, message) = (InfraKind::DiskFull, String::new());
     tell(&metrics, &web, What::Retrying { reason, message, delay_ms: 1 });
     tell(&metrics, &web, What::Dead { reason: String::new() });
-    metrics.delivered(1);
-    metrics.delivered(2);
+    for attempts in 1..=3 {
+        claimed(&metrics, &web, attempts);
+    }
     assert_eq!(value(&metrics, "nbp_retries_total", &["reason=\"disk-full\""]), 1.0);
     assert_eq!(value(&metrics, "nbp_buried_total", &[]), 1.0);
-    assert_eq!(value(&metrics, "nbp_redeliveries_total", &[]), 1.0);
+    assert_eq!(value(&metrics, "nbp_redeliveries_total", &[]), 2.0, "the first was no repetition");
+}
+
+#[test]
+fn what_is_handed_over_again_without_a_claim_repeats_nothing() {
+    let metrics = metrics();
+    // A copy of a job that another worker holds, again and again.
+    for _ in 0..80 {
+        metrics.performed(&Effect::Nak(DeliveryId(7), Duration::from_secs(15)));
+    }
+    assert_eq!(value(&metrics, "nbp_redeliveries_total", &[]), 0.0);
 }
 
 #[test]
