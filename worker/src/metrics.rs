@@ -12,6 +12,7 @@ mod site;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bus::{Swept, clock};
@@ -40,6 +41,8 @@ struct Inner {
     state: Mutex<Counting>,
     /// Somebody may look: what costs the broker reads is read only then.
     watched: bool,
+    /// What a sweep saw of the pool is told for so long.
+    pool_age_max: Duration,
 }
 
 /// What counting has to remember.
@@ -48,7 +51,15 @@ struct Counting {
     /// Ends on their way to the broker. At most one per slot: whatever settles a delivery takes
     /// it away.
     ending: HashMap<DeliveryId, Ending>,
+    /// When the pool was looked at last, by the steady clock, while what was seen is told.
+    looked: Option<Duration>,
 }
+
+/// In times of `sweep_every`. Sweeps are at most two of them apart, so a worker has missed one at
+/// least. Eight minutes by default: jobs that wait with nobody to build them alert after ten.
+const POOL_AGE_MAX: u32 = 4;
+/// However often it sweeps: one that has to wait for its turn on a busy machine is not cut off.
+const POOL_AGE_LEAST: Duration = Duration::from_secs(60);
 
 struct Ending {
     job: JobKey,
@@ -66,9 +77,11 @@ impl Metrics {
                 families.know(&repo, &host);
             }
         }
-        let state = Mutex::new(Counting { bounds, ending: HashMap::new() });
+        let state = Mutex::new(Counting { bounds, ending: HashMap::new(), looked: None });
         let (health, watched) = (Health::default(), config.listen.is_some());
-        Self(Arc::new(Inner { families, health, state, watched }))
+        let pool_age_max = config.sweep_every.saturating_mul(POOL_AGE_MAX);
+        let pool_age_max = pool_age_max.max(POOL_AGE_LEAST);
+        Self(Arc::new(Inner { families, health, state, watched, pool_age_max }))
     }
 
     /// Whether anybody may ask for them.
@@ -183,6 +196,7 @@ impl Metrics {
         let families = &self.0.families;
         let now = clock::now();
         let mut state = self.state();
+        state.looked = Some(clock::steady());
         let mut successes = BTreeMap::new();
         for ((repo, host), built) in &swept.hosts {
             let (repo, host) = state.bounds.host(repo, host);
@@ -199,6 +213,18 @@ impl Metrics {
             families.dead_letters.get_or_create(&Vec::new()).set(families::float(letters));
         }
         families.swept.set(families::seconds(now));
+    }
+
+    /// All of it as text. What was seen of the pool too long ago is withdrawn: whoever takes the
+    /// highest word of all workers must not hear for ever from one that is cut off.
+    fn page(&self, steady: Duration) -> String {
+        let mut state = self.state();
+        let old = |at: &Duration| steady.saturating_sub(*at) > self.0.pool_age_max;
+        if state.looked.take_if(|at| old(at)).is_some() {
+            self.0.families.forget_pool();
+        }
+        drop(state);
+        exposition::text(&self.0.families.registry)
     }
 
     fn state(&self) -> MutexGuard<'_, Counting> {

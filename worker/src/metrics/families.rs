@@ -277,6 +277,18 @@ impl Families {
         });
     }
 
+    /// What a sweep saw of the pool is no longer true. Classes are known still: the next sweep tells
+    /// of them again.
+    pub(super) fn forget_pool(&self) {
+        self.jobs_waiting.clear();
+        self.queue_oldest.clear();
+        self.dead_letters.clear();
+        self.remembered(|known| {
+            self.last_success.clear();
+            known.clear();
+        });
+    }
+
     fn remembered(&self, change: impl FnOnce(&mut BTreeSet<(String, String)>)) {
         change(&mut self.successes.lock().unwrap_or_else(PoisonError::into_inner));
     }

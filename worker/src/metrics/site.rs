@@ -125,7 +125,7 @@ impl Pages {
         match &*page {
             Some((made, bytes)) if steady.saturating_sub(*made) < PAGE_AGE_MAX => bytes.clone(),
             _ => {
-                let bytes = Bytes::from(exposition::text(&self.metrics.0.families.registry));
+                let bytes = Bytes::from(self.metrics.page(steady));
                 *page = Some((steady, bytes.clone()));
                 bytes
             }

@@ -274,6 +274,32 @@ fn a_sweep_tells_what_waits_what_was_built_and_what_is_no_more() {
 }
 
 #[test]
+fn what_a_worker_saw_of_the_pool_is_withdrawn_when_it_sees_it_no_more() {
+    let metrics = metrics();
+    let web = subject("r", "web").job;
+    let class: Class = "riscv64-linux".parse().expect("a class");
+    let mut swept = Swept::default();
+    swept.hosts.insert((web.repo.clone(), web.host.clone()), Some(Timestamp(5000)));
+    swept.open.push(OpenJob { job: web, class, since: Timestamp(0) });
+    let of_pool = ["jobs_waiting", "queue_oldest_seconds", "dead_letters", "last_success"];
+    let told = |after: Duration| {
+        let page = metrics.page(clock::steady() + after);
+        of_pool.map(|name| page.contains(&format!("\nnbp_{name}")))
+    };
+    metrics.swept(&swept, &[], Some(3));
+    // Sweeps are two minutes apart on average, and twice that at most.
+    assert_eq!(told(Duration::from_secs(7 * 60)), [true; 4]);
+    assert_eq!(told(Duration::from_secs(9 * 60)), [false; 4]);
+    let seen = metrics.page(clock::steady());
+    assert!(seen.contains("\nnbp_swept_timestamp_seconds{"), "it says since when: {seen}");
+
+    metrics.swept(&Swept::default(), &[], Some(0));
+    assert_eq!(told(Duration::ZERO), [true, true, true, false]);
+    let waits = &["class=\"riscv64-linux\"", "reason=\"no-worker\""];
+    assert_eq!(value(&metrics, "nbp_jobs_waiting", waits), 0.0);
+}
+
+#[test]
 fn what_is_missing_is_told_by_place_and_reason() {
     let metrics = metrics();
     let config = Config::parse(CONFIG, Path::new("worker.toml")).expect("a config");
