@@ -6,19 +6,20 @@
 
 mod limits;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::atomic::Ordering, time::Duration};
 
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_otlp::{
-    ExporterBuildError, SpanExporter, WithTonicConfig as _,
+    ExporterBuildError, SpanExporter, WithExportConfig as _, WithTonicConfig as _,
     tonic_types::transport::{Certificate, ClientTlsConfig},
 };
 use opentelemetry_sdk::{
     Resource,
     resource::{EnvResourceDetector, TelemetryResourceDetector},
-    trace::{BatchSpanProcessor, SdkTracer, SdkTracerProvider},
+    trace::{SdkTracer, SdkTracerProvider},
 };
 use tokio::runtime::Runtime;
+use tracing::warn;
 
 use self::limits::{Limited, Telling, Waiting};
 use crate::variable;
@@ -35,25 +36,48 @@ const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORT
 const CERTIFICATES: [&str; 2] =
     ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"];
 
+/// How many spans are sent at once.
+const BATCH: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
+
 /// Why there are no traces although somebody wants them.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OtlpError {
+    /// The address may hold a password and is not repeated.
+    #[error("follow {0}: it is no address of a collector, such as \"http://127.0.0.1:4317\"")]
+    Endpoint(&'static str),
     #[error(
-        "{variable} is {protocol:?}; only \"grpc\" is spoken here (port 4317 of most collectors)"
+        "follow {variable}: it is {protocol:?}, and only \"grpc\" is spoken here (port 4317 of \
+         most collectors)"
     )]
     Protocol { variable: &'static str, protocol: String },
     #[error("read {path}, named by {variable}: {source}")]
     Certificate { variable: &'static str, path: PathBuf, source: std::io::Error },
-    #[error("set up the exporter: {0}")]
-    Exporter(#[from] ExporterBuildError),
+    /// What is wrong may be quoted in the reason, and be a secret.
+    #[error("follow the OTEL_EXPORTER_OTLP_ variables: the value for {0} cannot be used")]
+    Setting(String),
     #[error("start its thread: {0}")]
     Runtime(std::io::Error),
+}
+
+impl OtlpError {
+    /// Without the reason, which quotes what it is about.
+    fn of_exporter(error: &ExporterBuildError, endpoint: &'static str) -> Self {
+        let text = match error {
+            ExporterBuildError::InvalidConfiguration(text) => text.as_str(),
+            _ => "",
+        };
+        match text.split_once(':').map(|(name, _)| name) {
+            Some(name) if name != "endpoint" => Self::Setting(name.to_owned()),
+            _ => Self::Endpoint(endpoint),
+        }
+    }
 }
 
 /// The way to the collector. It must outlive the spans.
 #[derive(Debug)]
 pub(crate) struct Export {
     provider: SdkTracerProvider,
+    waiting: Waiting,
     /// The exporter's connection lives here, and nowhere near a build.
     runtime: Option<Runtime>,
 }
@@ -63,13 +87,13 @@ pub(crate) struct Export {
 pub(crate) fn start(program: &'static str) -> Result<Option<(Export, SdkTracer)>, OtlpError> {
     let is =
         |name: &str, value: &str| variable(name).is_some_and(|it| it.eq_ignore_ascii_case(value));
-    let wanted = first(ENDPOINTS).is_some()
-        && !is("OTEL_SDK_DISABLED", "true")
-        && !is("OTEL_TRACES_EXPORTER", "none");
-    if !wanted {
-        return Ok(None);
+    let off = is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none");
+    let Some((variable, endpoint)) = first(ENDPOINTS).filter(|_| !off) else { return Ok(None) };
+    if !has_scheme(&endpoint) {
+        return Err(OtlpError::Endpoint(variable));
     }
-    if let Some((variable, protocol)) = first(PROTOCOLS).filter(|(_, it)| it.as_str() != "grpc") {
+    let other = |(_, it): &(_, String)| !it.eq_ignore_ascii_case("grpc");
+    if let Some((variable, protocol)) = first(PROTOCOLS).filter(other) {
         return Err(OtlpError::Protocol { variable, protocol });
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -80,26 +104,33 @@ pub(crate) fn start(program: &'static str) -> Result<Option<(Export, SdkTracer)>
         .map_err(OtlpError::Runtime)?;
     let exporter = {
         let _inside = runtime.enter();
-        let builder = SpanExporter::builder().with_tonic();
-        match tls()? {
-            Some(tls) => builder.with_tls_config(tls).build()?,
-            None => builder.build()?,
-        }
+        let builder = SpanExporter::builder().with_tonic().with_endpoint(endpoint);
+        let built = match tls()? {
+            Some(tls) => builder.with_tls_config(tls).build(),
+            None => builder.build(),
+        };
+        built.map_err(|error| OtlpError::of_exporter(&error, variable))?
     };
     let waiting = Waiting::default();
-    let batches = BatchSpanProcessor::builder(Telling::new(exporter, waiting.clone())).build();
+    let exporter = Telling::new(exporter, waiting.clone());
+    let batch = variable_number(BATCH);
     let provider = SdkTracerProvider::builder()
         .with_resource(resource(program))
-        .with_span_processor(Limited::new(batches, waiting))
+        .with_span_processor(Limited::new(exporter, waiting.clone(), batch))
         .build();
     let tracer = provider.tracer("nix-build-pool");
-    Ok(Some((Export { provider, runtime: Some(runtime) }, tracer)))
+    Ok(Some((Export { provider, waiting, runtime: Some(runtime) }, tracer)))
 }
 
 impl Drop for Export {
     fn drop(&mut self) {
-        // What a collector does not take by now is lost, as was said when it began to fail.
-        self.provider.shutdown_with_timeout(LAST_WORDS).ok();
+        let ended = self.provider.shutdown_with_timeout(LAST_WORDS);
+        // A collector that refuses them is told of by the exporter, and then none waits.
+        let lost = self.waiting.load(Ordering::Relaxed);
+        if ended.is_err() && lost > 0 {
+            let patience = LAST_WORDS.as_secs();
+            warn!("{lost} spans are lost: the collector did not take them within {patience} s");
+        }
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -132,7 +163,49 @@ fn tls() -> Result<Option<ClientTlsConfig>, OtlpError> {
     }
 }
 
+/// Without one the exporter would make a guess, and a port of plain text look like a broken one of
+/// TLS.
+fn has_scheme(endpoint: &str) -> bool {
+    let of = |scheme: &str| {
+        let (begin, rest) = endpoint.split_at_checked(scheme.len()).unwrap_or_default();
+        begin.eq_ignore_ascii_case(scheme) && !rest.is_empty()
+    };
+    of("http://") || of("https://")
+}
+
+/// A positive number; anything else counts as none, as OpenTelemetry wants it.
+fn variable_number(name: &str) -> Option<usize> {
+    variable(name)?.parse().ok().filter(|number| *number > 0)
+}
+
 /// The first of these variables that says anything.
 fn first<const N: usize>(names: [&'static str; N]) -> Option<(&'static str, String)> {
     names.into_iter().find_map(|name| Some((name, variable(name)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_a_collector_says_how_it_is_spoken_to() {
+        for good in ["http://x", "https://me:secret@x:4317/", "HTTP://127.0.0.1:4317"] {
+            assert!(has_scheme(good), "{good}");
+        }
+        for bad in ["127.0.0.1:4317", "x", "http://", "ftp://x", "http:/x", "é", "unix:///tmp/x"] {
+            assert!(!has_scheme(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_not_quoted() {
+        let check = |text: &str, expected: &str| {
+            let error = ExporterBuildError::InvalidConfiguration(text.to_owned());
+            let said = OtlpError::of_exporter(&error, "VARIABLE").to_string();
+            assert!(said.contains(expected) && !said.contains("hunter2"), "{said}");
+        };
+        check("endpoint: invalid endpoint 'http://me:hunter2@[': no", "follow VARIABLE: it is no");
+        check("tls_config: hunter2", "the value for tls_config cannot");
+        check("hunter2", "follow VARIABLE: it is no");
+    }
 }

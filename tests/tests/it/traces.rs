@@ -255,10 +255,27 @@ fn a_setting_that_cannot_be_followed_is_named_and_fails_no_command() {
         let pool = pool_with(env);
         let rev = pool.commit("master", &Flake::hosts(1));
         let said = pool.submit(&["h01", "--rev", &rev]).expect_code(0).stderr;
+        assert_eq!(said.matches("there will be no traces: failed to ").count(), 1, "{said}");
         assert!(said.contains(complaint), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
     };
+    let no_address = "follow OTEL_EXPORTER_OTLP_ENDPOINT: it is no address of a collector";
+    for bad in ["127.0.0.1:4317", "http://me:hunter2@", "http://me:hunter2@a b:4317", "hunter2"] {
+        check("OTEL_EXPORTER_OTLP_ENDPOINT", bad, no_address);
+    }
     check("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "only \"grpc\" is spoken here");
     check("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem", "read /nowhere.pem");
+}
+
+#[test]
+fn the_protocol_may_be_written_in_capitals() {
+    let collector = Collector::start(Manner::Takes);
+    let mut env = collector.env();
+    env.push(("OTEL_EXPORTER_OTLP_PROTOCOL".to_owned(), "GRPC".to_owned()));
+    let pool = pool_with(env);
+    let rev = pool.commit("master", &Flake::hosts(1));
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    collector.wait_for("submit", 1, DEADLINE);
 }
 
 #[test]
@@ -299,4 +316,11 @@ fn a_collector_that_hangs_does_not_hold_a_command_for_long() {
     let mut submit =
         pool.spawn_producer("submit", &["submit", "--repo", "homelab", "h01", "--rev", &rev]);
     assert!(submit.wait(HELD_MAX).success(), "{}", submit.log());
+    // Its submit and its publish.
+    let said = submit.log();
+    assert_eq!(
+        said.matches("2 spans are lost: the collector did not take them").count(),
+        1,
+        "{said}"
+    );
 }
