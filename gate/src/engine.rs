@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bus::{Bus, retried};
 use proto::{
-    GateId, Repo,
+    ExitCode, GateId, Repo,
     gate::{End, GateRun, Stage, Why},
     subject,
 };
-use telemetry::span;
+use telemetry::span::{self, Conclusion};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::Instant,
@@ -20,6 +20,7 @@ use tokio::{
 use tracing::Instrument as _;
 
 use crate::{
+    landing,
     lease::Trouble,
     plan::{self, Event},
     steps::{Ground, StepError},
@@ -115,6 +116,15 @@ impl Kept {
             Err(_) => "error",
         };
         span.record("nbp.end", end);
+        match &driven {
+            Ok(Driven::Ended(run)) => {
+                let code = run.stage.ended().map(landing::exit_code);
+                span::concluded(&span, Conclusion::of(code.unwrap_or(ExitCode::Undecided)), end);
+            }
+            // It goes on, so nobody knows.
+            Ok(Driven::Paused(..)) => {}
+            Err(error) => span::failed(&span, error.exit_code(), error),
+        }
         driven
     }
 
@@ -135,8 +145,11 @@ impl Kept {
                 _ = ground.lease.keep() => Err(Pause::Lost),
                 () = passed(deadline) => Err(Pause::Deadline),
                 () = orders.stop() => Err(Pause::Told),
-                event = patiently(ground, &self.run).instrument(step) => Ok(event?),
+                event = patiently(ground, &self.run).instrument(step.clone()) => {
+                    Ok(event.inspect_err(|error| span::failed(&step, error.exit_code(), error))?)
+                }
             };
+            drop(step);
             let event = match turn {
                 Ok(event) => event,
                 Err(pause) => return Ok(Driven::Paused(self.run, pause)),

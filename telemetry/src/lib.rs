@@ -64,6 +64,7 @@ pub fn init(program: &'static str, base: LevelFilter, verbosity: i8, color: Colo
     let traces = tracer.map(|tracer| {
         tracing_opentelemetry::layer()
             .with_tracer(tracer)
+            .with_target(false)
             .with_location(false)
             .with_threads(false)
             .with_tracked_inactivity(false)

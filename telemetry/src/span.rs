@@ -3,9 +3,12 @@
 //! Attributes follow OpenTelemetry's conventions for messaging and for CI/CD; what those have no word
 //! for begins with `nbp.`. The one thing that this file does not know is when a span begins.
 
+use std::fmt;
+
 use proto::{
-    AttemptEnd, Epoch, FailureKind, Finished, GateId, Incarnation, Instance, JobKey, Outcome,
-    Phase, Repo, Revision, RunId, State, TraceParent, WorkerName, subject::JobSubject, topology,
+    AttemptEnd, Epoch, ExitCode, FailureKind, Finished, GateId, Incarnation, Instance, JobKey,
+    Outcome, Phase, Repo, Revision, RunId, State, TraceParent, WorkerName, subject::JobSubject,
+    topology,
 };
 use tracing::{Span, field::Empty, info_span};
 
@@ -17,10 +20,14 @@ use crate::{
 /// What all job messages are sent to, without what differs from one to the next.
 const DESTINATION: &str = "nbp.build";
 
+/// A failed span says why in so many characters. Messages of git and Nix may be long.
+const WHY_CHARS_MAX: usize = 300;
+
 /// Links of one span: as many as the specification keeps by default.
 const LINKS_MAX: usize = 128;
 
-/// One `submit`: from its first look at the repository to its last job in the queue.
+/// One `submit`: from its first look at the repository to its last job in the queue, or to the last
+/// end that it waits for.
 pub fn submit(repo: &Repo) -> Span {
     let span = info_span!(
         target: TRACES,
@@ -31,6 +38,10 @@ pub fn submit(repo: &Repo) -> Span {
         cicd.pipeline.run.id = Empty,
         vcs.ref.head.name = Empty,
         vcs.ref.head.revision = Empty,
+        cicd.pipeline.result = Empty,
+        error.r#type = Empty,
+        otel.status_code = Empty,
+        otel.status_description = Empty,
         nbp.hosts = Empty,
     );
     continues(&span, from_environment());
@@ -42,9 +53,10 @@ pub fn resolved(span: &Span, run: RunId, revision: &Revision, git_ref: Option<&s
     span.record("cicd.pipeline.run.id", tracing::field::display(run));
     span.record("vcs.ref.head.revision", revision.as_str());
     if let Some(git_ref) = git_ref {
-        span.record("vcs.ref.head.name", git_ref);
+        let branch = git_ref.strip_prefix("refs/heads/").unwrap_or(git_ref);
+        span.record("vcs.ref.head.name", branch);
     }
-    span.record("nbp.hosts", hosts);
+    span.record("nbp.hosts", number(hosts));
 }
 
 /// One job asked for: the wish and its message. Its context goes with the message.
@@ -122,8 +134,8 @@ pub fn process(attempt: &Attempt<'_>) -> Span {
         cicd.worker.id = %attempt.instance.0,
         vcs.ref.head.revision = %job.revision,
         nbp.job = %job,
-        nbp.epoch = attempt.epoch.0,
-        nbp.attempt = attempt.number,
+        nbp.epoch = number(attempt.epoch.0),
+        nbp.attempt = number(attempt.number),
         nbp.deliveries = attempt.deliveries,
         nbp.outcome = Empty,
     );
@@ -176,10 +188,94 @@ pub fn ended(attempt: &Span, End { outcome, result }: End) {
     attempt.record("nbp.outcome", outcome);
     attempt.record("cicd.pipeline.task.run.result", result);
     if matches!(result, "failure" | "error" | "timeout") {
-        attempt.record("error.type", outcome);
-        attempt.record("otel.status_code", "ERROR");
-        attempt.record("otel.status_description", outcome);
+        wrong(attempt, outcome, outcome);
     }
+}
+
+/// What a command or a gate run came to, in the words of the CI/CD conventions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conclusion {
+    /// All is as it should be.
+    Success,
+    /// What was built or judged is at fault.
+    Failure,
+    /// The system is at fault, or whoever set it up.
+    Error,
+    /// The caller's time was up.
+    Timeout,
+    /// Somebody took it back.
+    Cancellation,
+}
+
+impl Conclusion {
+    /// What an exit code says.
+    pub fn of(code: ExitCode) -> Self {
+        match code {
+            ExitCode::Done => Self::Success,
+            ExitCode::Failed => Self::Failure,
+            ExitCode::Usage | ExitCode::Undecided => Self::Error,
+            ExitCode::Cancelled => Self::Cancellation,
+        }
+    }
+
+    /// The name in attributes.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+            Self::Cancellation => "cancellation",
+        }
+    }
+}
+
+/// Notes what the span's work came to; `word` is ours for it.
+pub fn concluded(span: &Span, conclusion: Conclusion, word: &str) {
+    span.record("cicd.pipeline.result", conclusion.name());
+    match conclusion {
+        Conclusion::Success | Conclusion::Cancellation => {}
+        Conclusion::Failure | Conclusion::Error | Conclusion::Timeout => wrong(span, word, word),
+    }
+}
+
+/// Notes that the span's work stopped with an error. Its type is what the exit code means.
+pub fn failed(span: &Span, code: ExitCode, error: &dyn fmt::Display) {
+    let kind = code_word(code);
+    span.record("cicd.pipeline.result", Conclusion::of(code).name());
+    if span.is_disabled() {
+        return;
+    }
+    let why = error.to_string();
+    let why: String = crate::plain(&why).chars().take(WHY_CHARS_MAX).collect();
+    wrong(span, kind, &why);
+}
+
+/// What an exit code means, in a word.
+pub fn code_word(code: ExitCode) -> &'static str {
+    match code {
+        ExitCode::Done => "done",
+        ExitCode::Failed => "failed",
+        ExitCode::Usage => "usage",
+        ExitCode::Undecided => "undecided",
+        ExitCode::Cancelled => "cancelled",
+    }
+}
+
+/// Notes that a phase ended its attempt with this outcome.
+pub fn phase_failed(phase: &Span, outcome: &'static str) {
+    wrong(phase, outcome, outcome);
+}
+
+fn wrong(span: &Span, kind: &str, why: &str) {
+    span.record("error.type", kind);
+    span.record("otel.status_code", "ERROR");
+    span.record("otel.status_description", why);
+}
+
+/// A number as a collector gets it: other integers would arrive as text.
+fn number(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
 }
 
 /// One phase of the attempt around it.
@@ -189,6 +285,9 @@ pub fn phase(phase: Phase) -> Span {
         "phase",
         otel.name = phase.name(),
         otel.kind = "internal",
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        error.r#type = Empty,
         cicd.pipeline.task.name = phase.name(),
     )
 }
@@ -219,6 +318,10 @@ pub fn gate_run(repo: &Repo, base: &str, run: GateId, began: Option<TraceParent>
         cicd.pipeline.name = %repo,
         cicd.pipeline.run.id = %run,
         vcs.ref.base.name = base,
+        cicd.pipeline.result = Empty,
+        error.r#type = Empty,
+        otel.status_code = Empty,
+        otel.status_description = Empty,
         nbp.end = Empty,
     );
     continues(&span, from_environment());
@@ -233,6 +336,9 @@ pub fn gate_step(stage: &'static str) -> Span {
         "gate step",
         otel.name = format!("gate {stage}"),
         otel.kind = "internal",
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        error.r#type = Empty,
         cicd.pipeline.task.name = stage,
     )
 }
@@ -246,6 +352,10 @@ pub fn gate_check(repo: &Repo, revision: &Revision, asked: Option<TraceParent>) 
         otel.kind = "internal",
         cicd.pipeline.name = %repo,
         vcs.ref.head.revision = %revision,
+        cicd.pipeline.result = Empty,
+        error.r#type = Empty,
+        otel.status_code = Empty,
+        otel.status_description = Empty,
         nbp.verdict = Empty,
     );
     continues(&span, asked.or_else(from_environment));

@@ -12,7 +12,8 @@ use opentelemetry_proto::tonic::{
         ExportTraceServiceRequest, ExportTraceServiceResponse,
         trace_service_server::{TraceService, TraceServiceServer},
     },
-    common::v1::{AnyValue, KeyValue, any_value},
+    common::v1::{KeyValue, any_value},
+    trace::v1::status::StatusCode,
 };
 use tokio::{net::TcpListener, runtime::Runtime};
 use tonic::{Request, Response, Status, transport::server::TcpIncoming};
@@ -40,8 +41,12 @@ pub struct Arrived {
     pub parent: Vec<u8>,
     /// Trace and span of each link.
     pub links: Vec<(Vec<u8>, Vec<u8>)>,
-    /// As text, whatever their type.
+    /// Those that are text.
     pub attributes: BTreeMap<String, String>,
+    /// Those that are whole numbers.
+    pub numbers: BTreeMap<String, i64>,
+    /// Why it failed, if it says that it did.
+    pub failed: Option<String>,
 }
 
 /// A collector that ends with its test.
@@ -128,14 +133,21 @@ impl TraceService for Kept {
             let resource = texts(resource.attributes);
             let service = resource.get("service.name").cloned().unwrap_or_default();
             let found = of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            spans.extend(found.map(|span| Arrived {
-                service: service.clone(),
-                name: span.name,
-                trace: span.trace_id,
-                span: span.span_id,
-                parent: span.parent_span_id,
-                links: span.links.into_iter().map(|it| (it.trace_id, it.span_id)).collect(),
-                attributes: texts(span.attributes),
+            spans.extend(found.map(|span| {
+                Arrived {
+                    service: service.clone(),
+                    name: span.name,
+                    trace: span.trace_id,
+                    span: span.span_id,
+                    parent: span.parent_span_id,
+                    links: span.links.into_iter().map(|it| (it.trace_id, it.span_id)).collect(),
+                    numbers: numbers(&span.attributes),
+                    attributes: texts(span.attributes),
+                    failed: span
+                        .status
+                        .filter(|status| status.code() == StatusCode::Error)
+                        .map(|status| status.message),
+                }
             }));
         }
         Ok(Response::new(ExportTraceServiceResponse { partial_success: None }))
@@ -143,11 +155,18 @@ impl TraceService for Kept {
 }
 
 fn texts(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
-    let text = |value: Option<AnyValue>| match value.and_then(|it| it.value) {
-        Some(any_value::Value::StringValue(text)) => text,
-        Some(any_value::Value::IntValue(number)) => number.to_string(),
-        Some(any_value::Value::BoolValue(is)) => is.to_string(),
-        other => format!("{other:?}"),
+    let text = |it: KeyValue| match it.value.and_then(|value| value.value) {
+        Some(any_value::Value::StringValue(text)) => Some((it.key, text)),
+        Some(any_value::Value::IntValue(_)) => None,
+        other => Some((it.key, format!("{other:?}"))),
     };
-    attributes.into_iter().map(|it| (it.key, text(it.value))).collect()
+    attributes.into_iter().filter_map(text).collect()
+}
+
+fn numbers(attributes: &[KeyValue]) -> BTreeMap<String, i64> {
+    let number = |it: &KeyValue| match it.value.as_ref().and_then(|value| value.value.as_ref()) {
+        Some(any_value::Value::IntValue(number)) => Some((it.key.clone(), *number)),
+        _ => None,
+    };
+    attributes.iter().filter_map(number).collect()
 }

@@ -1,15 +1,15 @@
 //! `gate check`: reads the expected set and its results from the leader, and gives the verdict.
 //! It decides nothing else, and writes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bus::Bus;
 use options::{Console, Push};
 use proto::{
     ExitCode, Host, Identity, JobKey, Repo, Revision, RunId, RunRecord, TraceParent, run::run_key,
 };
-use telemetry::span;
-use tracing::Instrument as _;
+use telemetry::span::{self, Conclusion};
+use tracing::{Instrument as _, Span};
 
 use crate::{
     config::Config,
@@ -62,31 +62,62 @@ pub(crate) async fn run(
     json: bool,
 ) -> Result<ExitCode, Error> {
     let gateway = args.push.gateway()?;
-    let expected = expected(&args, bus, config).await?;
-    let span = span::gate_check(&args.repo, &args.rev, expected.trace);
-    let of_host = |host| {
-        let (repo, revision) = (args.repo.clone(), args.rev.clone());
-        JobKey { repo, revision, host }
+    let (expected, span) = match expected(&args, bus, config).await {
+        Ok(expected) => {
+            let span = span::gate_check(&args.repo, &args.rev, expected.trace);
+            (expected, span)
+        }
+        Err(error) => {
+            let span = span::gate_check(&args.repo, &args.rev, None);
+            span::failed(&span, error.exit_code(), &error);
+            return Err(error);
+        }
     };
-    let jobs: Vec<JobKey> = expected.hosts.into_iter().map(of_host).collect();
-    let seen = seen_all(bus, &jobs).instrument(span.clone()).await?;
-    let asked = seen.iter().filter_map(|seen| seen.request.value.as_ref()?.trace);
-    span::about(&span, asked);
-    let found = jobs.iter().zip(&seen).map(|(job, seen)| finding(config, job, seen));
-    let findings = jobs.iter().map(|job| job.host.clone()).zip(found).collect();
-    let verdict = Verdict::over(&findings);
-    span.record("nbp.verdict", verdict.name());
+    let checked = checked(&args, bus, config, expected.hosts, &span).await;
+    let checked = checked.inspect_err(|error| span::failed(&span, error.exit_code(), error));
+    // It ends here: telling of it is no part of it.
+    drop(span);
+    let Checked { verdict, findings } = checked?;
+    if let Some(gateway) = gateway {
+        let group = figures::of_check(&args.repo, verdict, &findings, bus::clock::now());
+        options::tell(&gateway, vec![group], console).await;
+    }
     let text = match json {
         true => render::json(verdict, &findings),
         false => render::text(verdict, &findings, &expected.excluded),
     };
     // The exit code tells the verdict to whoever reads nothing.
     console.data(&text)?;
-    if let Some(gateway) = gateway {
-        let group = figures::of_check(&args.repo, verdict, &findings, bus::clock::now());
-        options::tell(&gateway, vec![group], console).await;
-    }
     Ok(verdict.exit_code())
+}
+
+/// What a check came to.
+struct Checked {
+    verdict: Verdict,
+    findings: BTreeMap<Host, Finding>,
+}
+
+async fn checked(
+    args: &Args,
+    bus: &Bus,
+    config: &Config,
+    hosts: BTreeSet<Host>,
+    span: &Span,
+) -> Result<Checked, Error> {
+    let of_host = |host| {
+        let (repo, revision) = (args.repo.clone(), args.rev.clone());
+        JobKey { repo, revision, host }
+    };
+    let jobs: Vec<JobKey> = hosts.into_iter().map(of_host).collect();
+    let seen = seen_all(bus, &jobs).instrument(span.clone()).await?;
+    let asked = seen.iter().filter_map(|seen| seen.request.value.as_ref()?.trace);
+    span::about(span, asked);
+    let found = jobs.iter().zip(&seen).map(|(job, seen)| finding(config, job, seen));
+    let findings = jobs.iter().map(|job| job.host.clone()).zip(found).collect();
+    let verdict = Verdict::over(&findings);
+    span.record("nbp.verdict", verdict.name());
+    span::concluded(span, Conclusion::of(verdict.exit_code()), verdict.name());
+    Ok(Checked { verdict, findings })
 }
 
 async fn expected(args: &Args, bus: &Bus, config: &Config) -> Result<Expected, Error> {

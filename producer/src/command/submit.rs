@@ -11,14 +11,13 @@ use clap::{
     error::ErrorKind,
     parser::ValueSource,
 };
-use exposition::Gateway;
 use options::Push;
 use proto::{
     Class, ExitCode, Host, Input, JobKey, Override, Overrides, Priority, Repo, Revision, RunId,
     RunRecord, TokenError, V1, event::RunChange,
 };
 use settings::{Branch, HostGlob};
-use telemetry::span;
+use telemetry::span::{self, Conclusion};
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
@@ -137,30 +136,20 @@ fn priority() -> impl TypedValueParser<Value = Priority> {
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Error> {
     let gateway = args.push.0.gateway()?.filter(|_| args.wait);
-    let repo = args.repo.clone();
-    let done = submit(args, gateway.as_ref(), context).await;
-    if let (Err(_), Some(gateway)) = (&done, &gateway) {
-        let group = figures::of_failure(&repo, bus::clock::now());
-        options::tell(gateway, vec![group], context.console).await;
+    let span = span::submit(&args.repo);
+    let done = submit(&args, context, &span).await;
+    let done = done.inspect_err(|error| span::failed(&span, error.exit_code(), error));
+    drop(span);
+    // What it came to is so, whether or not it can be printed.
+    if let Some(gateway) = &gateway {
+        let now = bus::clock::now();
+        let groups = match &done {
+            Ok(done) => figures::of_run(&done.asking.run, &done.asking.hosts, done.code, now),
+            Err(_) => vec![figures::of_failure(&args.repo, now)],
+        };
+        options::tell(gateway, groups, context.console).await;
     }
-    done
-}
-
-async fn submit(
-    args: Args,
-    gateway: Option<&Gateway>,
-    context: &mut Context<'_>,
-) -> Result<ExitCode, Error> {
-    let Asking { bus, run, known, hosts } =
-        asked(&args, context).instrument(span::submit(&args.repo)).await?;
-    let (hosts, code, end) = if args.wait {
-        let (news, limit) = (News::AllBut(&known), Some(args.timeout.0));
-        let (hosts, end) = follow::follow(&bus, &run, news, limit, context.console).await?;
-        let code = follow::exit_code(&hosts, end);
-        (hosts, code, end)
-    } else {
-        (hosts, ExitCode::Done, End::Complete)
-    };
+    let Submitted { asking: Asking { bus, run, hosts, .. }, code, end } = done?;
     let report = Report::of_run(&run, &hosts);
     if context.json {
         context.console.data(&render::json::report(&report))?;
@@ -168,12 +157,36 @@ async fn submit(
         context.console.data(&render::text::report(&report, &context.page()))?;
     }
     follow::say_how_to_come_back(&run, end, context.console);
-    if let Some(gateway) = gateway {
-        let groups = figures::of_run(&run, &hosts, code, bus::clock::now());
-        options::tell(gateway, groups, context.console).await;
-    }
     bus.close().await;
     Ok(code)
+}
+
+/// What a submit came to.
+struct Submitted {
+    asking: Asking,
+    code: ExitCode,
+    /// How the waiting ended, if it was waited for.
+    end: End,
+}
+
+/// Asks, and waits if that is wanted.
+async fn submit(args: &Args, context: &mut Context<'_>, span: &Span) -> Result<Submitted, Error> {
+    let mut asking = asked(args, context).instrument(span.clone()).await?;
+    if !args.wait {
+        return Ok(Submitted { asking, code: ExitCode::Done, end: End::Complete });
+    }
+    let Asking { bus, run, known, .. } = &asking;
+    let (news, limit) = (News::AllBut(known), Some(args.timeout.0));
+    let (hosts, end) = follow::follow(bus, run, news, limit, context.console).await?;
+    let code = follow::exit_code(&hosts, end);
+    match end {
+        End::Complete => span::concluded(span, Conclusion::of(code), span::code_word(code)),
+        End::TimedOut => span::concluded(span, Conclusion::Timeout, "timeout"),
+        // The builds go on, so nobody knows.
+        End::Left => {}
+    }
+    asking.hosts = hosts;
+    Ok(Submitted { asking, code, end })
 }
 
 /// What was asked for.
@@ -182,7 +195,7 @@ struct Asking {
     run: RunRecord,
     /// Jobs that a finished failure answers.
     known: BTreeSet<JobKey>,
-    /// How all stand; none when they are waited for and none is known.
+    /// How all stand; none before they are waited for, if none is known.
     hosts: Vec<HostStatus>,
 }
 

@@ -2,7 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     net::TcpListener,
+    path::Path,
     time::Duration,
 };
 
@@ -69,6 +71,33 @@ fn said(span: &Arrived, expected: &[(&str, &str)]) {
     }
 }
 
+#[track_caller]
+fn counted(span: &Arrived, expected: &[(&str, i64)]) {
+    for (name, value) in expected {
+        assert_eq!(span.numbers.get(*name), Some(value), "{name} of {span:#?}");
+    }
+}
+
+/// A span that says that it failed, by this type and for a reason that has these words.
+#[track_caller]
+fn failed(span: &Arrived, kind: &str, words: &str) {
+    said(span, &[("error.type", kind)]);
+    assert!(span.failed.as_ref().is_some_and(|why| why.contains(words)), "{span:#?}");
+}
+
+/// The tables of docs/traces.md.
+#[track_caller]
+fn docs_name_all_attributes(spans: &[Arrived]) {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/traces.md");
+    let docs = fs::read_to_string(docs).expect("the docs");
+    let told: BTreeSet<&str> = docs.split('`').collect();
+    for span in spans {
+        for name in span.attributes.keys().chain(span.numbers.keys()) {
+            assert!(told.contains(name.as_str()), "{name} of {span:#?}");
+        }
+    }
+}
+
 #[test]
 fn one_trace_connects_the_submit_two_attempts_on_two_workers_and_the_check() {
     let collector = Collector::start(Manner::Takes);
@@ -104,7 +133,8 @@ fn what_they_say(spans: &[Arrived], rev: &str, run: &str) {
     for submit in named("submit") {
         assert_eq!(submit.service, "nbp-producer");
         said(submit, &[("cicd.pipeline.name", "homelab"), ("cicd.pipeline.run.id", run)]);
-        said(submit, &[("vcs.ref.head.revision", rev), ("nbp.hosts", "1")]);
+        said(submit, &[("vcs.ref.head.revision", rev)]);
+        counted(submit, &[("nbp.hosts", 1)]);
     }
     for publish in named("publish nbp.build") {
         said(publish, &[("messaging.system", "nats"), ("messaging.operation.name", "publish")]);
@@ -115,7 +145,9 @@ fn what_they_say(spans: &[Arrived], rev: &str, run: &str) {
     for (n, (attempt, (outcome, result))) in (1..).zip(named("process nbp.build").zip(ends)) {
         assert_eq!(attempt.service, "nbp-worker");
         said(attempt, &[("nbp.outcome", outcome), ("cicd.pipeline.task.run.result", result)]);
-        said(attempt, &[("cicd.worker.name", &format!("w{n}")), ("nbp.attempt", &n.to_string())]);
+        said(attempt, &[("cicd.worker.name", &format!("w{n}"))]);
+        counted(attempt, &[("nbp.attempt", n), ("nbp.epoch", n)]);
+        assert!(attempt.numbers["nbp.deliveries"] > 0, "{attempt:#?}");
         said(attempt, &[("nbp.job", &job), ("messaging.operation.type", "process")]);
         said(attempt, &[("messaging.consumer.group.name", "x86_64-linux-normal")]);
         let inside =
@@ -127,7 +159,9 @@ fn what_they_say(spans: &[Arrived], rev: &str, run: &str) {
     for check in named("gate check") {
         assert_eq!(check.service, "nbp-gate");
         said(check, &[("nbp.verdict", "pass"), ("vcs.ref.head.revision", rev)]);
+        said(check, &[("cicd.pipeline.result", "success")]);
     }
+    docs_name_all_attributes(spans);
 }
 
 #[test]
@@ -162,6 +196,8 @@ fn a_landing_is_one_trace_from_the_gate_to_the_builds() {
 
     let gate = collector.wait_for("gate run", 1, DEADLINE).remove(0);
     said(&gate, &[("nbp.end", "landed"), ("vcs.ref.base.name", "master")]);
+    said(&gate, &[("cicd.pipeline.result", "success")]);
+    docs_name_all_attributes(&collector.spans());
     for step in ["pin", "prepare", "publish", "list", "test", "land", "tell", "clear"] {
         let step = collector.wait_for(&format!("gate {step}"), 1, DEADLINE).remove(0);
         assert_eq!((&step.trace, &step.parent), (&gate.trace, &gate.span), "{step:#?}");
@@ -171,6 +207,77 @@ fn a_landing_is_one_trace_from_the_gate_to_the_builds() {
     }
     let [run] = &site.records()[..] else { panic!("one run") };
     assert!(run["trace"].is_string(), "for whoever goes on with it: {run:#}");
+}
+
+#[test]
+fn what_fails_says_so_by_its_span() {
+    let collector = Collector::start(Manner::Takes);
+    let pool = pool_with(collector.env());
+    let rev = pool.commit("master", &Flake::hosts(1).failing("h01"));
+    pool.submit(&["h01", "--ref", "gone"]).expect_code(2);
+    let submit = collector.wait_for("submit", 1, DEADLINE).remove(0);
+    failed(&submit, "usage", "gone");
+    said(&submit, &[("cicd.pipeline.result", "error")]);
+    pool.submit(&["h01", "--ref", "master", "--wait", "--timeout", "100ms"]).expect_code(3);
+    let submit = collector.wait_for("submit", 2, DEADLINE).remove(1);
+    failed(&submit, "timeout", "timeout");
+    said(&submit, &[("cicd.pipeline.result", "timeout")]);
+
+    let _worker = pool.worker("w1");
+    pool.submit(&["h01", "--ref", "master", "--wait"]).expect_code(1);
+    let submit = collector.wait_for("submit", 3, DEADLINE).remove(2);
+    failed(&submit, "failed", "failed");
+    said(&submit, &[("cicd.pipeline.result", "failure"), ("vcs.ref.head.name", "master")]);
+    let attempt = collector.wait_for("process nbp.build", 1, DEADLINE).remove(0);
+    failed(&attempt, "build-failed", "build-failed");
+    failed(&collector.wait_for("build", 1, DEADLINE)[0], "build-failed", "build-failed");
+    for well in ["fetch", "evaluate"] {
+        assert_eq!(collector.wait_for(well, 1, DEADLINE)[0].failed, None, "{well}");
+    }
+
+    pool.gate_check(&["--rev", &rev, "--hosts", "h01"]).expect_code(1);
+    let unknown = "01a205c2-16b4-7095-a68f-a42b236999a4";
+    pool.gate_check(&["--rev", &rev, "--run", unknown]).expect_code(2);
+    let checks = collector.wait_for("gate check", 2, DEADLINE);
+    failed(&checks[0], "fail", "fail");
+    said(&checks[0], &[("cicd.pipeline.result", "failure")]);
+    failed(&checks[1], "usage", unknown);
+    said(&checks[1], &[("cicd.pipeline.result", "error")]);
+    docs_name_all_attributes(&collector.spans());
+}
+
+#[test]
+fn a_gate_run_that_stops_in_the_middle_says_at_which_step() {
+    let collector = Collector::start(Manner::Takes);
+    let options = PoolOptions { env: collector.env(), ..PoolOptions::default() };
+    let site = Updates::start_with(&Flake::hosts(1), Persona::Gitea126, &options);
+    // Nobody has set a queue up for these.
+    site.upstream(&Flake::hosts(2).system("h02", "riscv64-linux"));
+
+    site.run(&[]).expect_code(2);
+
+    let gate = collector.wait_for("gate run", 1, DEADLINE).remove(0);
+    failed(&gate, "usage", "riscv64-linux");
+    said(&gate, &[("nbp.end", "error"), ("cicd.pipeline.result", "error")]);
+    let spans = collector.spans();
+    let steps: Vec<&Arrived> = spans.iter().filter(|it| it.parent == gate.span).collect();
+    let (last, before) = steps.split_last().expect("steps");
+    failed(last, "usage", "riscv64-linux");
+    assert!(before.iter().all(|step| step.failed.is_none()), "{before:#?}");
+}
+
+#[test]
+fn a_small_queue_in_the_environment_loses_no_span() {
+    let collector = Collector::start(Manner::Takes);
+    let mut env = collector.env();
+    env.push(("OTEL_BSP_MAX_QUEUE_SIZE".to_owned(), "1".to_owned()));
+    let pool = pool_with(env);
+    pool.commit("master", &Flake::hosts(40));
+
+    pool.submit(&["--all", "--ref", "master"]).expect_code(0);
+
+    collector.wait_for("publish nbp.build", 40, DEADLINE);
+    collector.wait_for("submit", 1, DEADLINE);
 }
 
 #[test]
@@ -290,11 +397,11 @@ fn a_collectors_token_reaches_no_child_of_a_worker() {
     pool.submit(&["h01", "--rev", &rev]).expect_code(0);
     pool.store.wait_for_build(&system_name("h01"), DEADLINE);
 
-    let holders: Vec<u32> = std::fs::read_dir("/proc")
+    let holders: Vec<u32> = fs::read_dir("/proc")
         .expect("/proc")
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|pid| {
-            let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             String::from_utf8_lossy(&environ).contains(&token)
         })
         .collect();

@@ -65,8 +65,9 @@ impl<'a> Attempt<'a> {
     /// Runs it. Whoever stopped it is answered so, whatever else it had come to.
     pub(super) async fn finish(mut self) -> Ended {
         let end = self.run().await.map_or_else(|end| end, BuildEnd::Built);
-        self.close_phase();
         let end = if self.stop.is_cancelled() { BuildEnd::Stopped } else { end };
+        self.blame_phase(&end);
+        self.close_phase();
         match &end {
             BuildEnd::Failed { kind, failure } => self.say(kind.name(), failure),
             BuildEnd::Infra { kind, failure } => self.say(kind.name(), failure),
@@ -335,6 +336,16 @@ impl<'a> Attempt<'a> {
         self.close_phase();
         self.open = Some((phase, Instant::now(), span::phase(phase)));
         notify(&self.notices, Notice::Phase(phase), &self.stop).await;
+    }
+
+    /// What goes wrong does so in the phase that is open.
+    fn blame_phase(&self, end: &BuildEnd) {
+        let Some((_, _, span)) = &self.open else { return };
+        match end {
+            BuildEnd::Failed { kind, .. } => span::phase_failed(span, kind.name()),
+            BuildEnd::Infra { kind, .. } => span::phase_failed(span, kind.name()),
+            BuildEnd::Built(_) | BuildEnd::Stopped => {}
+        }
     }
 
     /// A phase that is entered twice is one entry, with the sum.
