@@ -8,7 +8,11 @@ use clap::{Args, Parser, Subcommand};
 use options::{Broker, Manual, Voice};
 use settings::{NatsTable, Span};
 
-use crate::command::{check, resume, run, status};
+use crate::{
+    command::{check, resume, run, status},
+    config::Config,
+    failing::Failing,
+};
 
 /// Below the program's help.
 const EXAMPLES: &str = "\
@@ -69,6 +73,17 @@ pub(crate) enum Command {
     Resume(resume::Args),
     /// Show the newest run of each branch
     Status(status::Args),
+}
+
+impl Command {
+    /// Whom to tell if it fails. The runs that `resume` goes on with are told of one by one.
+    pub(crate) fn failing(&self, config: &Config) -> Option<Failing> {
+        match self {
+            Self::Check(args) => args.failing(),
+            Self::Run(args) => args.failing(config),
+            Self::Resume(_) | Self::Status(_) => None,
+        }
+    }
 }
 
 impl Global {

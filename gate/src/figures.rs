@@ -77,6 +77,25 @@ pub(crate) fn of_check(
     Group { job: CHECK_JOB, labels: vec![("repo", repo.to_string())], text: sheet.text() }
 }
 
+/// No run came to anything, or one stopped with an error. What was told of hosts and of the last
+/// verdict stays.
+pub(crate) fn of_failed_run(repo: &Repo, base: &str, now: Timestamp) -> Group {
+    let mut sheet = Sheet::default();
+    tell_verdict(&mut sheet, VERDICT, Verdict::Undecided);
+    sheet.set(END, [("end", "error")], 1.0);
+    sheet.set(TIME, [], seconds(now.0));
+    let labels = vec![("repo", repo.to_string()), ("base", base.to_owned())];
+    Group { job: RUN_JOB, labels, text: sheet.text() }
+}
+
+/// No check could be made.
+pub(crate) fn of_failed_check(repo: &Repo, now: Timestamp) -> Group {
+    let mut sheet = Sheet::default();
+    tell_verdict(&mut sheet, CHECK_VERDICT, Verdict::Undecided);
+    sheet.set(CHECK_TIME, [], seconds(now.0));
+    Group { job: CHECK_JOB, labels: vec![("repo", repo.to_string())], text: sheet.text() }
+}
+
 fn tested(end: &End) -> Option<&Tested> {
     match end {
         End::Landed(tested) => Some(tested),

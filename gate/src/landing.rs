@@ -107,17 +107,18 @@ pub(crate) async fn drive(
         Some(End::Refused { refused, .. }) => ground.known(refused).await,
         _ => BTreeMap::new(),
     };
-    teller.tell(&run, &details, &ground.site(None))?;
     let code = match (run.stage.ended(), pause) {
         (Some(end), _) => exit_code(end),
         (None, Some(Pause::Deadline | Pause::Told | Pause::Undecided | Pause::Lost) | None) => {
             ExitCode::Undecided
         }
     };
+    // What it came to is so, whether or not it can be printed.
     if let Some(gateway) = ground.gateway {
         let group = figures::of_run(&run, code, bus::clock::now());
         options::tell(gateway, vec![group], ground.console).await;
     }
+    teller.tell(&run, &details, &ground.site(None))?;
     Ok(code)
 }
 

@@ -12,6 +12,7 @@ mod command;
 mod config;
 mod engine;
 mod error;
+mod failing;
 mod figures;
 pub mod forge;
 mod landing;
@@ -35,7 +36,7 @@ use options::Console;
 use proto::ExitCode;
 
 use crate::{
-    cli::{Command, Top},
+    cli::{Command, Global, Top},
     config::Config,
 };
 
@@ -49,12 +50,26 @@ pub async fn run(cli: Cli, console: &Console) -> Result<ExitCode, Error> {
         Top::Pool(command) => command,
     };
     let config = Config::load(cli.global.config_file())?;
-    let bus = bus::Bus::connect(&cli.global.endpoint(&config.nats)).await?;
-    let json = cli.global.json;
+    let failing = command.failing(&config);
+    let done = carried_out(command, &cli.global, &config, console).await;
+    if let (Err(error), Some(failing)) = (&done, failing) {
+        failing.tell(error, console).await;
+    }
+    done
+}
+
+async fn carried_out(
+    command: Command,
+    global: &Global,
+    config: &Config,
+    console: &Console,
+) -> Result<ExitCode, Error> {
+    let bus = bus::Bus::connect(&global.endpoint(&config.nats)).await?;
+    let json = global.json;
     match command {
-        Command::Check(args) => command::check::run(args, &bus, &config, console, json).await,
-        Command::Run(args) => command::run::run(args, &bus, &config, console, json).await,
-        Command::Resume(args) => command::resume::run(args, &bus, &config, console, json).await,
-        Command::Status(args) => command::status::run(args, &bus, &config, console, json).await,
+        Command::Check(args) => command::check::run(args, &bus, config, console, json).await,
+        Command::Run(args) => command::run::run(args, &bus, config, console, json).await,
+        Command::Resume(args) => command::resume::run(args, &bus, config, console, json).await,
+        Command::Status(args) => command::status::run(args, &bus, config, console, json).await,
     }
 }

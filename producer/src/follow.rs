@@ -13,7 +13,10 @@ use display::Live;
 use futures_util::{StreamExt as _, stream};
 use options::Console;
 use proto::{Class, ExitCode, JobKey, RunRecord, subject, topology::Bucket};
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval, interval_at},
+};
 
 use crate::{
     error::Error,
@@ -31,7 +34,7 @@ pub(crate) enum End {
     Complete,
     /// The caller's time was up.
     TimedOut,
-    /// The person left.
+    /// The person left, or the program was told to stop.
     Left,
 }
 
@@ -111,7 +114,7 @@ pub(crate) async fn follow(
         never = drawing => match never {},
         done = follow.until_complete() => done.map(|()| End::Complete)?,
         () = time_is_up => End::TimedOut,
-        _ = tokio::signal::ctrl_c() => End::Left,
+        () = told_to_stop() => End::Left,
     };
     let Follow { hosts, .. } = follow;
     drop(live);
@@ -128,6 +131,21 @@ pub(crate) fn say_how_to_come_back(run: &RunRecord, end: End, console: &Console)
         let run = run.run;
         console
             .say(&format!("left; the builds go on, and `producer watch {run}` takes it up again"));
+    }
+}
+
+/// SIGINT of a person, SIGTERM of whoever runs it as a service. Without a handler the default of the
+/// system ends the program, and then nobody is told how the hosts stand.
+async fn told_to_stop() {
+    async fn heard(kind: SignalKind) {
+        match signal(kind) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    }
+    tokio::select! {
+        () = heard(SignalKind::interrupt()) => {}
+        () = heard(SignalKind::terminate()) => {}
     }
 }
 

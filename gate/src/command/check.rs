@@ -14,6 +14,7 @@ use tracing::{Instrument as _, Span};
 use crate::{
     config::Config,
     error::Error,
+    failing::{Failing, What},
     figures,
     pool::{Seen, seen_all},
     render,
@@ -52,6 +53,14 @@ struct Expected {
     excluded: Vec<Host>,
     /// The span that asked for them.
     trace: Option<TraceParent>,
+}
+
+impl Args {
+    /// Whom to tell if it fails.
+    pub(crate) fn failing(&self) -> Option<Failing> {
+        let gateway = self.push.gateway().ok()??;
+        Some(Failing { gateway, what: What::Check { repo: self.repo.clone() } })
+    }
 }
 
 pub(crate) async fn run(

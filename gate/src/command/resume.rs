@@ -11,6 +11,7 @@ use crate::{
     command::run::unfinished,
     config::Config,
     error::Error,
+    failing::{Failing, What},
     landing::{self, Site},
     told::Teller,
 };
@@ -56,11 +57,15 @@ pub(crate) async fn run(
     let mut teller = Teller::new(console, json);
     for run in waiting {
         let done = resuming.go_on(&run, &mut teller).await;
-        let code = done.unwrap_or_else(|error| {
+        let code = match done {
+            Ok(code) => code,
             // The other branches have nothing to do with it.
-            console.failed("gate", &error);
-            error.exit_code()
-        });
+            Err(error) => {
+                console.failed("gate", &error);
+                resuming.tell_of_failure(&run, &error, console).await;
+                error.exit_code()
+            }
+        };
         worst = worse(worst, code);
     }
     teller.end_with_all()?;
@@ -88,6 +93,13 @@ impl Resuming<'_> {
         };
         lease.release().await;
         done
+    }
+
+    async fn tell_of_failure(&self, run: &GateRun, error: &Error, console: &Console) {
+        if let Some(gateway) = self.gateway.clone() {
+            let what = What::Run { repo: run.repo.clone(), base: run.base.clone() };
+            Failing { gateway, what }.tell(error, console).await;
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     engine::Kept,
     error::Error,
+    failing::{Failing, What},
     landing::{self, Site},
     plan::Event,
     steps::Ground,
@@ -48,6 +49,19 @@ pub(crate) struct Args {
     dry_run: bool,
     #[command(flatten)]
     push: Push,
+}
+
+impl Args {
+    /// Whom to tell if it fails.
+    pub(crate) fn failing(&self, config: &Config) -> Option<Failing> {
+        if self.dry_run {
+            return None;
+        }
+        let gateway = self.push.gateway().ok()??;
+        let table = config.repo(&self.repo).ok()?;
+        let base = self.base.as_ref().unwrap_or(&table.default_ref).to_string();
+        Some(Failing { gateway, what: What::Run { repo: self.repo.clone(), base } })
+    }
 }
 
 pub(crate) async fn run(

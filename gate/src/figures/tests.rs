@@ -112,3 +112,22 @@ fn a_check_is_told_by_host() {
     ];
     holds(&group, &lines, &[]);
 }
+
+#[test]
+fn a_gate_that_cannot_work_has_no_verdict_and_keeps_the_last_one() {
+    let group = of_failed_run(&"homelab".parse().expect("a repo"), "master", NOW);
+    let lines = [
+        "nbp_gate_verdict{verdict=\"undecided\"} 1.0",
+        "nbp_gate_verdict{verdict=\"pass\"} 0.0",
+        "nbp_gate_end{end=\"error\"} 1.0",
+        "nbp_gate_timestamp_seconds 1700000090.0",
+    ];
+    holds(&group, &lines, &["last_verdict", "last_pass", "host", "duration"]);
+    let group = of_failed_check(&"homelab".parse().expect("a repo"), NOW);
+    let lines = [
+        "nbp_gate_check_verdict{verdict=\"undecided\"} 1.0",
+        "nbp_gate_check_verdict{verdict=\"pass\"} 0.0",
+        "nbp_gate_check_timestamp_seconds 1700000090.0",
+    ];
+    holds(&group, &lines, &["host"]);
+}

@@ -403,3 +403,82 @@ fn a_submit_that_never_came_to_a_build_is_told_as_no_success() {
     pool.submit(&submit).expect_code(2);
     assert_eq!(value(&gateway.page(), "nbp_submit_success", &["homelab"]), Some(0.0));
 }
+
+#[test]
+fn a_submit_that_is_told_to_stop_tells_how_far_it_came() {
+    let pool = Pool::start();
+    pool.commit("master", &Flake::hosts(1));
+    let gateway = PushGateway::start();
+    let submit = ["submit", "--repo", REPO, "--all", "--ref", "master", "--wait"];
+    let push = ["--push-metrics", &gateway.url()];
+    let mut submit = pool.spawn_producer("submit", &[&submit[..], &push[..]].concat());
+    submit.wait_for_log("0 of 1", DEADLINE);
+
+    submit.sigterm();
+
+    assert_eq!(submit.wait(DEADLINE).code(), Some(3), "{}", submit.log());
+    assert!(submit.log().contains("the builds go on"), "{}", submit.log());
+    let pushed = gateway.page();
+    assert_eq!(value(&pushed, "nbp_submit_success", &[]), Some(0.0));
+    assert_eq!(value(&pushed, "nbp_submit_hosts", &["result=\"open\""]), Some(1.0));
+}
+
+#[test]
+fn what_was_built_is_told_also_when_it_cannot_be_printed() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1));
+    let _worker = pool.worker("w1");
+    let gateway = PushGateway::start();
+    let unprinted = |program: &str, args: &[&str]| {
+        let mut command = pool.client(program);
+        let full = fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+        command.args(args).args(["--json", "--push-metrics", &gateway.url()]).stdout(full);
+        assert_eq!(command.status().expect("it starts").code(), Some(3), "{program}");
+    };
+
+    unprinted("producer", &["submit", "--repo", REPO, "--all", "--ref", "master", "--wait"]);
+    unprinted("gate", &["check", "--repo", REPO, "--rev", &rev, "--hosts", "h01"]);
+
+    let pushed = gateway.page();
+    assert_eq!(value(&pushed, "nbp_submit_success", &[]), Some(1.0));
+    assert_eq!(value(&pushed, "nbp_submit_host_success", &["host=\"h01\""]), Some(1.0));
+    assert_eq!(value(&pushed, "nbp_gate_check_verdict", &["verdict=\"pass\""]), Some(1.0));
+}
+
+#[test]
+fn a_gate_that_cannot_work_is_told_as_no_verdict() {
+    let mut site = Updates::start(&Flake::hosts(1));
+    let gateway = PushGateway::start();
+    let push = ["--push-metrics", &gateway.url()];
+    let worker = site.pool.worker("w1");
+    let rev = site.rev("master");
+    site.run(&push).expect_code(0);
+    let check = ["check", "--repo", REPO, "--rev", &rev, "--hosts", "h01", "--patience", "1s"];
+    let check = [&check[..], &push[..]].concat();
+    let [run, verdict] = ["nbp_gate_verdict", "nbp_gate_check_verdict"];
+    let is = |name: &str, label: &str| {
+        let label = format!("=\"{label}\"");
+        assert_eq!(value(&gateway.page(), name, &[&label]), Some(1.0), "{name} {label}");
+    };
+    is(run, "pass");
+    drop(worker);
+
+    // Nobody has set a queue up for these.
+    site.upstream(&Flake::hosts(2).system("h02", "riscv64-linux"));
+    site.run(&push).expect_code(2);
+    is(run, "undecided");
+    is("nbp_gate_end", "error");
+    assert!(value(&gateway.page(), "nbp_gate_last_pass_timestamp_seconds", &[]) > Some(1e9));
+    let told = || value(&gateway.page(), "nbp_gate_timestamp_seconds", &[]).expect("a time");
+    let before = told();
+    let mut resume = site.gate(&[&["resume"][..], &push[..]].concat());
+    tests::process::run(&mut resume, DEADLINE).expect_code(2);
+    assert!(told() > before, "told of again");
+
+    site.pool.nats.kill();
+    site.pool.gate(&check).expect_code(3);
+    is(verdict, "undecided");
+    for name in [run, verdict] {
+        assert_eq!(value(&gateway.page(), name, &["verdict=\"pass\""]).unwrap_or(0.0), 0.0);
+    }
+}
