@@ -1,6 +1,7 @@
 //! A board as rows for a terminal of some size. Pure.
 //!
-//! What does not fit is counted, and no row is ever as wide as the terminal.
+//! What does not fit is counted or ends with a mark, no row is ever as wide as the terminal, and there
+//! are never more rows than lines.
 
 use std::time::Duration;
 
@@ -16,58 +17,99 @@ pub(crate) struct Size {
     pub(crate) columns: usize,
     pub(crate) lines: usize,
     pub(crate) colours: bool,
+    pub(crate) utf8: bool,
+}
+
+impl Size {
+    /// Columns of a row. A terminal folds behind the last one, so that stays free.
+    fn room(self) -> usize {
+        self.columns.saturating_sub(1)
+    }
+
+    /// Stands for what was cut off.
+    fn mark(self) -> &'static str {
+        if self.utf8 { "…" } else { "..." }
+    }
 }
 
 /// Rows for why hosts wait; the most common reasons.
 const REASONS_MAX: usize = 3;
 /// Columns of the longest name that is shown whole.
 const NAME_MAX: usize = 24;
-/// Columns of the bar.
+/// Columns of the bar, and of one that makes room for numbers: it says nothing that they do not.
 const BAR: usize = 20;
+const BAR_NARROW: usize = 5;
 
-/// The rows of a board, at most as many as leave one line of the terminal free.
+/// The rows of a board, at most as many as leave one line of the terminal free. On one with next to
+/// no lines the total stays, then the most common reasons.
 pub(crate) fn frame(board: &Board, size: Size, now: Timestamp) -> Vec<Row> {
-    let reasons = reasons(board);
-    let room = size.lines.saturating_sub(2 + reasons.len());
+    let above_total = size.lines.saturating_sub(2);
+    let reasons = reasons(board, REASONS_MAX.min(above_total));
+    let room = above_total - reasons.len();
     let all = board.running.len();
     // One row says how many there are more.
     let shown = if all <= room { all } else { room.saturating_sub(1) };
     let (running, more) = (&board.running[..shown], all - shown);
-    let columns = Columns::of(running, now);
+    let columns = Columns::of(running, size, now);
     let mut rows: Vec<Line> = running.iter().map(|it| columns.line(it, now)).collect();
     if more > 0 && room > 0 {
         rows.push(Line::plain(format!("... and {more} more running")));
     }
     rows.extend(reasons.into_iter().map(Line::plain));
-    rows.push(total(board, now));
+    rows.push(total(board, size, now));
     rows.into_iter().map(|line| line.cut(size)).collect()
 }
 
-fn reasons(board: &Board) -> Vec<String> {
+fn reasons(board: &Board, most: usize) -> Vec<String> {
     let mut reasons: Vec<(&String, &usize)> = board.waiting.iter().collect();
     reasons.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
-    let more: usize = reasons.iter().skip(REASONS_MAX).map(|(_, hosts)| **hosts).sum();
+    let more: usize = reasons.iter().skip(most).map(|(_, hosts)| **hosts).sum();
     let mut lines: Vec<String> =
-        reasons.iter().take(REASONS_MAX).map(|(why, hosts)| format!("{hosts} {why}")).collect();
+        reasons.iter().take(most).map(|(why, hosts)| format!("{hosts} {why}")).collect();
     if let (Some(last), true) = (lines.last_mut(), more > 0) {
         last.push_str(&format!("; {more} more wait for other reasons"));
     }
     lines
 }
 
-fn total(board: &Board, now: Timestamp) -> Line {
+/// Its parts stand there whole or not at all: a number that was cut is another number.
+fn total(board: &Board, size: Size, now: Timestamp) -> Line {
+    let parts = counts(board, now);
+    let width: usize = parts.0.iter().map(|(text, _)| columns(text)).sum();
+    let mut line = finished(board, BAR);
+    if line.columns() + width > size.room() {
+        line = finished(board, BAR_NARROW);
+    }
+    let all = line.columns() + width <= size.room();
+    let dropped = format!("  {}", size.mark());
+    for (text, style) in parts.0 {
+        if !all && line.columns() + columns(&text) + columns(&dropped) > size.room() {
+            line.push(dropped, Style::None);
+            break;
+        }
+        line.push(text, style);
+    }
+    line
+}
+
+fn finished(board: &Board, bar: usize) -> Line {
     let finished = board.finished();
-    let full = (BAR * finished).checked_div(board.expected).unwrap_or(0).min(BAR);
-    let mut line = Line::plain(format!("[{:<BAR$}] ", "#".repeat(full)));
+    let full = (bar * finished).checked_div(board.expected).unwrap_or(0).min(bar);
+    let mut line = Line::plain(format!("[{:<bar$}] ", "#".repeat(full)));
     line.push(format!("{finished}/{}", board.expected), Style::Bold);
+    line
+}
+
+/// How many of what, each with the blanks before it, and for how long.
+fn counts(board: &Board, now: Timestamp) -> Line {
+    let mut line = Line::default();
     for (mood, name, hosts) in &board.ended {
         let style = match mood {
             Mood::Good => Style::Good,
             Mood::Bad => Style::Bad,
             Mood::Unclear => Style::Unclear,
         };
-        line.push("  ".to_owned(), Style::None);
-        line.push(format!("{hosts} {name}"), style);
+        line.push(format!("  {hosts} {name}"), style);
     }
     let waiting: usize = board.waiting.values().sum();
     for (hosts, what) in [(board.running.len(), "running"), (waiting, "waiting")] {
@@ -86,10 +128,11 @@ struct Columns {
     progress: usize,
     clock: usize,
     worker: usize,
+    mark: &'static str,
 }
 
 impl Columns {
-    fn of(running: &[Running], now: Timestamp) -> Self {
+    fn of(running: &[Running], size: Size, now: Timestamp) -> Self {
         let widest = |text: &dyn Fn(&Running) -> String| {
             running.iter().map(|it| text(it).chars().count()).max().unwrap_or(0)
         };
@@ -99,11 +142,15 @@ impl Columns {
             progress: widest(&progress),
             clock: widest(&|it| clocks(it, now)),
             worker: widest(&worker),
+            mark: size.mark(),
         }
     }
 
     fn line(&self, it: &Running, now: Timestamp) -> Line {
-        let name: String = it.name.chars().take(NAME_MAX).collect();
+        let name = match columns(&it.name) > NAME_MAX {
+            true => start(&it.name, NAME_MAX - columns(self.mark)) + self.mark,
+            false => it.name.clone(),
+        };
         let mut line = Line::default();
         line.push(format!("{name:<0$}", self.name), Style::Bold);
         line.push(format!("  {:<1$}", it.phase.name(), self.phase), Style::None);
@@ -184,35 +231,64 @@ impl Line {
         self.0.push((text, style));
     }
 
-    /// As much as leaves the last column free: a terminal folds behind it.
-    fn cut(self, size: Size) -> Row {
-        let room = size.columns.saturating_sub(1);
+    fn columns(&self) -> usize {
+        self.0.iter().map(|(text, _)| columns(text)).sum()
+    }
+
+    /// Blanks at the end are nothing to see, and nothing to mark as cut off.
+    fn trim_end(&mut self) {
+        while let Some((text, _)) = self.0.last_mut() {
+            text.truncate(text.trim_end().len());
+            if !text.is_empty() {
+                break;
+            }
+            self.0.pop();
+        }
+    }
+
+    /// As much as there is room for, and a mark if that is not all.
+    fn cut(mut self, size: Size) -> Row {
+        self.trim_end();
+        let all = self.columns() <= size.room();
+        let mark = if all { String::new() } else { start(size.mark(), size.room()) };
+        let mut left = size.room() - columns(&mark);
         let mut row = Row { text: String::new(), columns: 0 };
         for (text, style) in self.0 {
-            let mut kept = String::new();
-            for c in text.chars() {
-                let width = c.width().unwrap_or(0);
-                if row.columns + width > room {
-                    break;
-                }
-                row.columns += width;
-                kept.push(c);
+            let mut kept = start(&text, left);
+            // What comes behind a letter that does not fit is not put in its place.
+            let ends = kept.len() < text.len();
+            if ends {
+                kept.push_str(&mark);
             }
+            row.columns += columns(&kept);
             match (size.colours, style.code()) {
                 (true, code) if !code.is_empty() => {
                     row.text.push_str(&format!("{code}{kept}\x1b[0m"));
                 }
                 _ => row.text.push_str(&kept),
             }
-        }
-        // Blanks at the end are nothing to see.
-        if !size.colours {
-            let kept = row.text.trim_end().len();
-            row.columns -= row.text.len() - kept;
-            row.text.truncate(kept);
+            if ends {
+                break;
+            }
+            left -= columns(&kept);
         }
         row
     }
+}
+
+/// Columns that a text takes.
+fn columns(text: &str) -> usize {
+    text.chars().map(|c| c.width().unwrap_or(0)).sum()
+}
+
+/// As much of the start of a text as so many columns hold.
+fn start(text: &str, columns: usize) -> String {
+    let mut used = 0;
+    let fits = |c: &char| {
+        used += c.width().unwrap_or(0);
+        used <= columns
+    };
+    text.chars().take_while(fits).collect()
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ const ASK: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Live {
     colours: bool,
+    utf8: bool,
     shown: Mutex<Shown>,
 }
 
@@ -47,7 +48,11 @@ impl Live {
     /// A live display if somebody watches: messages go to a terminal, and are wanted.
     pub fn on(console: &Console) -> Option<Self> {
         let watched = !console.is_quiet() && console.watched() && screen::size().is_some();
-        watched.then(|| Self { colours: console.paints_messages(), shown: Mutex::default() })
+        watched.then(|| Self {
+            colours: console.paints_messages(),
+            utf8: console.utf8(),
+            shown: Mutex::default(),
+        })
     }
 
     /// Shows this from now on.
@@ -101,7 +106,7 @@ impl Live {
 
     fn size(&self) -> Option<Size> {
         let (columns, lines) = screen::size()?;
-        Some(Size { columns, lines, colours: self.colours })
+        Some(Size { columns, lines, colours: self.colours, utf8: self.utf8 })
     }
 
     fn shown(&self) -> MutexGuard<'_, Shown> {

@@ -56,6 +56,11 @@ impl Console {
         self.messages.watched
     }
 
+    /// Characters beyond ASCII are shown.
+    pub fn utf8(&self) -> bool {
+        self.utf8
+    }
+
     /// Messages may have colours.
     pub fn paints_messages(&self) -> bool {
         self.messages.colours

@@ -29,7 +29,7 @@ fn board(running: Vec<Running>) -> Board {
 }
 
 fn texts(board: &Board, columns: usize, lines: usize) -> Vec<String> {
-    let rows = frame(board, Size { columns, lines, colours: false }, NOW);
+    let rows = frame(board, Size { columns, lines, colours: false, utf8: true }, NOW);
     for row in &rows {
         assert!(row.columns < columns, "{row:?} would be folded at {columns}");
         assert!(!row.text.contains('\x1b'), "{row:?}");
@@ -82,8 +82,11 @@ fn two_hundred_hosts_fit_a_small_terminal_and_the_rest_is_counted() {
 
 #[test]
 fn no_terminal_is_too_small_and_none_is_too_large() {
-    let board = board((0..50).map(|n| running(&format!("h{n}"), n)).collect());
-    for (columns, lines) in [(1, 1), (2, 2), (10, 3), (40, 5), (80, 24), (500, 200)] {
+    let mut board = board((0..50).map(|n| running(&format!("h{n}"), n)).collect());
+    board.waiting = BTreeMap::from([("queued".into(), 20), ("paused".into(), 5)]);
+    for (columns, lines) in
+        [(1, 1), (2, 2), (100, 2), (10, 3), (100, 4), (40, 5), (80, 24), (500, 200)]
+    {
         let rows = texts(&board, columns, lines);
         assert!(rows.len() < lines.max(2), "{} rows on {lines} lines", rows.len());
     }
@@ -106,11 +109,70 @@ fn what_a_log_says_cannot_move_the_cursor_and_wide_letters_are_counted() {
 fn colours_take_no_columns() {
     let mut board = board(vec![running("web", 1)]);
     board.ended = vec![(Mood::Bad, "build-failed".into(), 1)];
-    let size = |colours| Size { columns: 80, lines: 24, colours };
+    let size = |colours| Size { columns: 80, lines: 24, colours, utf8: true };
     for (plain, coloured) in
         frame(&board, size(false), NOW).iter().zip(frame(&board, size(true), NOW))
     {
-        assert!(coloured.columns >= plain.columns && coloured.columns < 80);
+        assert!(coloured.columns == plain.columns && coloured.columns < 80);
         assert!(coloured.text.contains("\x1b[0m"), "{coloured:?}");
     }
+}
+
+#[test]
+fn where_there_are_few_lines_the_total_stays_and_the_most_common_reasons() {
+    let mut board = board(vec![running("web", 1)]);
+    for (why, hosts) in [("queued", 20), ("paused", 5), ("held", 1)] {
+        board.waiting.insert(why.to_owned(), hosts);
+    }
+    let total = "[                    ] 0/1  1 running  26 waiting  1m 30s";
+    assert_eq!(texts(&board, 100, 2), [total]);
+    assert_eq!(texts(&board, 100, 3), ["20 queued; 6 more wait for other reasons", total]);
+    let rows = texts(&board, 100, 5);
+    assert_eq!(rows, ["20 queued", "5 paused", "1 held", total]);
+    assert_eq!(texts(&board, 100, 6)[0], "web  build  1s  w1");
+}
+
+#[test]
+fn what_is_cut_off_ends_with_a_mark() {
+    let said = Running { said: Some("x".repeat(100)), ..running("web", 1) };
+    let mut board = board(vec![said]);
+    board.waiting.insert("queued: no worker for class aarch64-linux".into(), 1);
+    let rows = texts(&board, 30, 24);
+    assert_eq!(rows[0], "web  build  1s  w1  xxxxxxxx…");
+    assert_eq!(rows[1], "1 queued: no worker for clas…");
+    let ascii = Size { columns: 30, lines: 24, colours: false, utf8: false };
+    let rows = frame(&board, ascii, NOW);
+    assert_eq!(rows[0].text, "web  build  1s  w1  xxxxxx...");
+    assert!(rows.iter().all(|row| row.text.is_ascii()), "{rows:?}");
+    // Blanks alone are nothing that is missing.
+    assert_eq!(texts(&board, 21, 24)[0], "web  build  1s  w1 …");
+    board.running.push(Running { silent: true, ..running("db", 1) });
+    board.running[0].said = None;
+    assert_eq!(texts(&board, 20, 24)[0], "web  build  1s  w1");
+    board.running[0].name = "a-name-that-is-longer-than-its-column".into();
+    let row = &texts(&board, 80, 24)[0];
+    assert!(row.starts_with("a-name-that-is-longer-t…  build"), "{row}");
+}
+
+#[test]
+fn a_part_of_the_total_that_does_not_fit_is_dropped_whole() {
+    let mut board = Board { expected: 40, ..board(vec![running("web", 1)]) };
+    board.waiting.insert("queued".into(), 20);
+    board.ended = vec![(Mood::Good, "built".into(), 16), (Mood::Bad, "build-failed".into(), 3)];
+    let total = |columns| texts(&board, columns, 2).remove(0);
+    let whole =
+        "[#########           ] 19/40  16 built  3 build-failed  1 running  20 waiting  1m 30s";
+    assert_eq!(total(whole.len() + 1), whole);
+    let narrow = "[##   ] 19/40  16 built  3 build-failed  1 running  20 waiting  1m 30s";
+    assert_eq!(total(whole.len()), narrow);
+    assert_eq!(total(narrow.len() + 1), narrow);
+    let parts: Vec<&str> = narrow.split("  ").collect();
+    for columns in 20..=narrow.len() {
+        let row = total(columns);
+        let (kept, mark) = row.rsplit_once("  ").expect("parts");
+        assert_eq!(mark, "…", "{columns}: {row}");
+        let kept: Vec<&str> = kept.split("  ").collect();
+        assert_eq!(kept, parts[..kept.len()], "{columns}: {row}");
+    }
+    assert_eq!(total(10), "[##   ] …");
 }
