@@ -44,14 +44,15 @@ impl Console {
             colours: voice.colours(is_terminal && terminal.colours()),
             width: is_terminal.then(columns).flatten(),
             messages: Reader {
-                watched: watched && terminal.moves_its_cursor(),
+                watched: watched && terminal.moves_its_cursor() && !terminal.is_ci(),
                 colours: voice.colours(watched && terminal.colours()),
                 folds: terminal.folds(),
             },
         }
     }
 
-    /// Somebody sees messages as they come: they go to a terminal that can move its cursor.
+    /// Somebody sees messages as they come: they go to a terminal that can move its cursor, and
+    /// whose log no CI keeps.
     pub fn watched(&self) -> bool {
         self.messages.watched
     }

@@ -3,6 +3,17 @@
 
 use std::{env, ffi::OsString};
 
+/// What says that a CI runs us. Most set the first one; of the others some do not.
+const CI: [&str; 7] = [
+    "CI",
+    "GITHUB_ACTIONS",
+    "GITLAB_CI",
+    "BUILDKITE",
+    "JENKINS_URL",
+    "TEAMCITY_VERSION",
+    "TF_BUILD",
+];
+
 /// The variables that tell it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Terminal {
@@ -10,6 +21,7 @@ pub(crate) struct Terminal {
     term: Option<OsString>,
     /// "true" on the runners of GitHub, Gitea and Forgejo alike.
     actions: Option<OsString>,
+    ci: [Option<OsString>; CI.len()],
     /// From the one that counts most on.
     locale: [Option<OsString>; 3],
 }
@@ -20,6 +32,7 @@ impl Terminal {
             no_color: env::var_os("NO_COLOR"),
             term: env::var_os("TERM"),
             actions: env::var_os("GITHUB_ACTIONS"),
+            ci: CI.map(env::var_os),
             locale: ["LC_ALL", "LC_CTYPE", "LANG"].map(env::var_os),
         }
     }
@@ -45,6 +58,12 @@ impl Terminal {
         self.term.as_ref().is_none_or(|term| term != "dumb")
     }
 
+    /// A CI gave it to us, and nobody sits before it: what is drawn over would fill a log.
+    pub(crate) fn is_ci(&self) -> bool {
+        let no = |value: &OsString| value.is_empty() || value == "false" || value == "0";
+        self.ci.iter().flatten().any(|value| !no(value))
+    }
+
     /// It is the log of a CI, which folds groups of lines.
     pub(crate) fn folds(&self) -> bool {
         self.actions.as_ref().is_some_and(|value| value == "true")
@@ -67,6 +86,24 @@ mod tests {
         check(["", "", "de_DE.ISO-8859-1"], false);
         check(["", "", ""], true);
         assert!(Terminal::default().utf8());
+    }
+
+    #[test]
+    fn a_terminal_of_a_ci_is_one_that_nobody_sits_before() {
+        let check = |name: &str, value: &str, is_ci| {
+            let ci = CI.map(|it| (it == name).then(|| value.into()));
+            assert_eq!(Terminal { ci, ..Terminal::default() }.is_ci(), is_ci, "{name}={value}");
+        };
+        check("CI", "true", true);
+        check("CI", "1", true);
+        check("GITHUB_ACTIONS", "true", true);
+        check("GITLAB_CI", "true", true);
+        check("TF_BUILD", "True", true);
+        check("JENKINS_URL", "https://ci.example/", true);
+        for no in ["", "false", "0"] {
+            check("CI", no, false);
+        }
+        assert!(!Terminal::default().is_ci());
     }
 
     #[test]

@@ -184,6 +184,22 @@ fn a_ci_gets_a_failure_in_a_group_that_folds() {
     assert!(!said.contains("::group::"), "{said}");
 }
 
+#[test]
+fn a_ci_with_a_terminal_gets_lines() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    let mut submit = pool.client("producer");
+    submit.args(["submit", "--repo", "homelab", "h01", "--rev", &rev, "--wait"]).env("CI", "true");
+    let terminal = Terminal::start(100, 24, &submit);
+    terminal.wait_for("0 of 1 finished", DEADLINE);
+    let _worker = pool.worker("w1");
+
+    let screen = terminal.wait_for("h01: queued → running", DEADLINE);
+    assert!(!screen.iter().any(|line| line.starts_with('[')), "{screen:#?}");
+    pool.store.release("h01");
+    assert_eq!(terminal.wait(DEADLINE), 0, "{:#?}", terminal.everything());
+}
+
 /// Of a core, in a build for tests; one for use takes a tenth of it.
 const BUSY_MAX: f64 = 0.10;
 
