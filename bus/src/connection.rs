@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use async_nats::{ConnectOptions, jetstream};
+use async_nats::{ConnectOptions, connection::State, jetstream};
 use proto::{Identity, permission};
 use tokio::{sync::watch, task::AbortHandle};
 use tracing::{debug, warn};
@@ -189,10 +189,14 @@ impl Bus {
         self.net.link.clone()
     }
 
-    /// Sends what is queued and closes the connection.
+    /// Sends what is queued and closes the connection. To a broker that is away nothing can be sent,
+    /// and nobody is kept waiting for it.
     pub async fn close(&self) {
-        let flushed = tokio::time::timeout(ANSWER_WAIT, self.net.client.flush()).await;
-        debug!(?flushed, "closing the connection");
+        // The client's own word: `link` hears of the first connection a moment later.
+        if self.net.client.connection_state() != State::Disconnected {
+            let flushed = tokio::time::timeout(ANSWER_WAIT, self.net.client.flush()).await;
+            debug!(?flushed, "closing the connection");
+        }
         if self.net.client.drain().await.is_ok() {
             let mut link = self.link();
             let closed = link.wait_for(|link| *link == Link::Down);

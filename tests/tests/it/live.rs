@@ -147,6 +147,26 @@ fn leaving_it_cancels_nothing_and_says_how_to_come_back() {
     pool.producer(&["watch", &run]).expect_code(0);
 }
 
+/// Less than the client waits for an answer.
+const LEFT_DEADLINE: Duration = Duration::from_secs(4);
+
+#[test]
+fn leaving_does_not_wait_for_a_broker_that_is_away() {
+    let mut pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    let submitted = pool.submit(&["h01", "--rev", &rev, "--json"]).expect_code(0).json();
+    let mut watch = pool.client("producer");
+    watch.args(["watch", &text(&submitted["run"])]);
+    let terminal = Terminal::start(80, 24, &watch);
+    terminal.wait_for("1 waiting", DEADLINE);
+    pool.nats.kill();
+    terminal.wait_for("lost the broker, reconnecting", DEADLINE);
+
+    terminal.press("C-c");
+
+    assert_eq!(terminal.wait(LEFT_DEADLINE), 3);
+}
+
 #[test]
 fn a_gate_shows_the_hosts_that_it_waits_for() {
     let site = Updates::start(&Flake::hosts(1));
