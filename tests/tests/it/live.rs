@@ -105,6 +105,55 @@ fn a_terminal_that_changes_its_size_shows_no_rows_twice() {
 }
 
 #[test]
+fn a_terminal_that_loses_lines_and_gets_them_back_shows_no_host_twice() {
+    let pool = Pool::start();
+    let names: Vec<String> = (1..=10).map(|n| format!("h{n:02}")).collect();
+    let flake = names.iter().fold(Flake::hosts(10), |flake, host| flake.held(host));
+    let rev = pool.commit("master", &flake);
+    let _worker = pool.worker_with("w1", &ten_slots());
+    let mut submit = pool.client("producer");
+    submit.args(ALL).args(["--rev", &rev, "--wait"]);
+    let terminal = Terminal::start(80, 24, &submit);
+    terminal.wait_for("10 running", DEADLINE);
+
+    let mut told = 0;
+    for lines in [6, 4, 24, 5, 9, 12, 50, 5, 50] {
+        terminal.resize(80, lines);
+        if lines == 5 {
+            // Told below the rows that are out of sight.
+            let name = &names[told];
+            pool.store.release(name);
+            terminal.wait_for(&format!("{name}: built"), DEADLINE);
+            told += 1;
+        }
+        let before = terminal.screen().pop();
+        let all = names.len() - told;
+        // Above the total, below which a line stays free.
+        let room = usize::from(lines) - 2;
+        tests::eventually("rows drawn anew", DEADLINE, || {
+            let screen = terminal.screen();
+            let of = |what: &str| screen.iter().filter(|line| line.starts_with(what)).count();
+            let rows: Vec<usize> = names.iter().map(|name| of(&format!("{name}  "))).collect();
+            let shown = if all <= room { all } else { room - 1 };
+            let once = rows.iter().all(|times| *times <= 1) && rows.iter().sum::<usize>() == shown;
+            let last = screen.last().filter(|line| line.starts_with('['));
+            // The clock has moved: what stands there was drawn for this size.
+            (once && of("[") == 1 && last.is_some() && last != before.as_ref()).then_some(())
+        });
+    }
+    for name in &names[told..] {
+        pool.store.release(name);
+    }
+    assert_eq!(terminal.wait(DEADLINE), 0, "{:#?}", terminal.everything());
+    let everything = terminal.everything();
+    for name in &names {
+        let line = format!("{name}: built");
+        let times = everything.iter().filter(|it| it.starts_with(&line)).count();
+        assert_eq!(times, 1, "{line}:\n{everything:#?}");
+    }
+}
+
+#[test]
 fn the_last_words_of_a_log_and_the_usual_time_stand_on_the_row() {
     let pool = Pool::start();
     let _worker = pool.worker("w1");
