@@ -55,7 +55,7 @@ impl Pool<'_> {
         required: &BTreeMap<String, Required>,
         run_of: impl Fn(&JobKey) -> Option<RunRecord>,
     ) -> Result<BTreeMap<String, Look>, bus::Error> {
-        let watching = Watching::on(self.console, required.keys());
+        let watching = Watching::on(self.console, required);
         tokio::select! {
             never = watching.keep(self.bus) => match never {},
             looks = self.until_ended(required, run_of, &watching) => looks,
@@ -80,7 +80,10 @@ impl Pool<'_> {
         while looks.len() < required.len() {
             let which: Vec<&String> = tokio::select! {
                 biased;
-                _ = poll.tick() => required.keys().filter(|it| !looks.contains_key(*it)).collect(),
+                _ = poll.tick() => {
+                    self.explain(watching).await;
+                    required.keys().filter(|it| !looks.contains_key(*it)).collect()
+                }
                 _ = heartbeat.tick() => {
                     if watching.is_blind() {
                         let (ended, all) = (looks.len(), required.len());
@@ -125,6 +128,21 @@ impl Pool<'_> {
         Ok(looks)
     }
 
+    /// Has the display tell why hosts wait. Without an answer the last one stands.
+    async fn explain(&self, watching: &Watching) {
+        if watching.wonders_why()
+            && let Ok(workers) = self.workers().await
+        {
+            watching.knows(workers);
+        }
+    }
+
+    /// The living workers.
+    async fn workers(&self) -> Result<Vec<Presence>, bus::Error> {
+        let found = self.bus.workers().list("*").await?;
+        Ok(found.into_iter().filter_map(|(_, entry)| entry.value).collect())
+    }
+
     /// Those of all hosts that have ended.
     pub(crate) async fn ended_by_now(
         &self,
@@ -149,14 +167,13 @@ impl Pool<'_> {
         for ((label, required), seen) in hosts.into_iter().zip(seen) {
             let result = self.ended(required, &seen);
             if let Some(watching) = watching {
-                watching.sees(label, &required.job, &seen, result.as_ref());
+                watching.sees(label, required, &seen, result.as_ref());
             }
             let Some(result) = result else { continue };
             let by = by(&seen);
             let built = result.standing == HostStanding::Built;
             if !built && workers.is_none() {
-                let found = self.bus.workers().list("*").await?;
-                workers = Some(found.into_iter().filter_map(|(_, entry)| entry.value).collect());
+                workers = Some(self.workers().await?);
             }
             let elsewhere = !built
                 && by.as_ref().is_some_and(|(_, worker)| {

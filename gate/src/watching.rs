@@ -10,8 +10,8 @@ use bus::Bus;
 use display::{Board, Live, Mood, Running};
 use options::Console;
 use proto::{
-    JobKey, State, Timestamp,
-    gate::{HostResult, HostStanding},
+    Presence, State, Timestamp,
+    gate::{HostResult, HostStanding, Required},
 };
 
 use crate::pool::Seen;
@@ -20,20 +20,30 @@ use crate::pool::Seen;
 pub(crate) struct Watching {
     live: Option<Live>,
     since: Timestamp,
-    hosts: Mutex<BTreeMap<String, Stand>>,
+    shown: Mutex<Shown>,
+}
+
+#[derive(Default)]
+struct Shown {
+    hosts: BTreeMap<String, Stand>,
+    /// Those alive, once somebody looked. They only explain why a host waits.
+    workers: Option<Vec<Presence>>,
 }
 
 enum Stand {
-    Waits,
+    /// Until it was looked at, and while no worker has it.
+    Queued(Required),
+    /// Between two attempts, and why.
+    Retries(&'static str),
     Runs(Box<Running>),
     Ended(HostStanding, String),
 }
 
 impl Watching {
-    pub(crate) fn on<'a>(console: &Console, labels: impl Iterator<Item = &'a String>) -> Self {
-        let hosts = labels.map(|label| (label.clone(), Stand::Waits)).collect();
-        let hosts = Mutex::new(hosts);
-        Self { live: Live::on(console), since: bus::clock::now(), hosts }
+    pub(crate) fn on(console: &Console, required: &BTreeMap<String, Required>) -> Self {
+        let unseen = |(label, it): (&String, &Required)| (label.clone(), Stand::Queued(it.clone()));
+        let shown = Shown { hosts: required.iter().map(unseen).collect(), workers: None };
+        Self { live: Live::on(console), since: bus::clock::now(), shown: Mutex::new(shown) }
     }
 
     /// Nobody sees rows, so lines have to tell that things go on.
@@ -41,21 +51,34 @@ impl Watching {
         self.live.is_none()
     }
 
+    /// Somebody sees rows, and some say that a host is queued.
+    pub(crate) fn wonders_why(&self) -> bool {
+        !self.is_blind() && self.shown().hosts.values().any(|it| matches!(it, Stand::Queued(_)))
+    }
+
+    /// The living workers, as just read.
+    pub(crate) fn knows(&self, workers: Vec<Presence>) {
+        self.shown().workers = Some(workers);
+    }
+
     /// A host as just read, and how it ended if it did.
-    pub(crate) fn sees(&self, label: &str, job: &JobKey, seen: &Seen, ended: Option<&HostResult>) {
+    pub(crate) fn sees(
+        &self,
+        label: &str,
+        required: &Required,
+        seen: &Seen,
+        ended: Option<&HostResult>,
+    ) {
         let stand = match ended {
             Some(result) => Stand::Ended(result.standing, result.outcome.clone()),
-            None => match running(label, job, seen) {
-                Some(running) => Stand::Runs(Box::new(running)),
-                None => Stand::Waits,
-            },
+            None => stand(label, required, seen, bus::clock::now()),
         };
-        self.hosts().insert(label.to_owned(), stand);
+        self.shown().hosts.insert(label.to_owned(), stand);
     }
 
     pub(crate) fn show(&self) {
         if let Some(live) = &self.live {
-            live.show(self.board());
+            live.show(self.shown().board(self.since));
         }
     }
 
@@ -67,17 +90,20 @@ impl Watching {
         }
     }
 
-    fn hosts(&self) -> MutexGuard<'_, BTreeMap<String, Stand>> {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn board(&self) -> Board {
-        let hosts = self.hosts();
-        let mut board = Board { expected: hosts.len(), since: self.since, ..Board::default() };
+impl Shown {
+    fn board(&self, since: Timestamp) -> Board {
+        let mut board = Board { expected: self.hosts.len(), since, ..Board::default() };
         let mut ended: BTreeMap<(Mood, &str), usize> = BTreeMap::new();
-        for stand in hosts.values() {
+        let mut waits = |why: String| *board.waiting.entry(why).or_default() += 1;
+        for stand in self.hosts.values() {
             match stand {
-                Stand::Waits => *board.waiting.entry("queued".to_owned()).or_default() += 1,
+                Stand::Queued(required) => waits(self.why(required)),
+                Stand::Retries(cause) => waits(format!("waiting: retry after {cause}")),
                 Stand::Runs(running) => board.running.push((**running).clone()),
                 Stand::Ended(standing, outcome) => {
                     *ended.entry((mood(*standing), outcome)).or_default() += 1;
@@ -88,26 +114,48 @@ impl Watching {
         board.ended = ended.collect();
         board
     }
+
+    /// Why no worker has it yet, as far as the workers tell; `producer status` knows more.
+    fn why(&self, required: &Required) -> String {
+        let (class, repo) = (&required.class, &required.job.repo);
+        let of_class = |it: &&Presence| !it.draining && it.classes.contains(class);
+        match &self.workers {
+            Some(workers) if !workers.iter().any(|it| of_class(&it)) => {
+                format!("queued: no worker for class {class}")
+            }
+            Some(workers) if !workers.iter().any(|it| it.serves(class, repo)) => {
+                format!("queued: no worker for repo {repo} (class {class})")
+            }
+            _ => "queued".to_owned(),
+        }
+    }
 }
 
-/// The row of a host that a worker has for the asking that is current.
-fn running(label: &str, job: &JobKey, seen: &Seen) -> Option<Running> {
-    let record = seen.record.value.as_ref()?;
+/// How a host stands that has not ended. A record of another asking than the current one is history.
+fn stand(label: &str, required: &Required, seen: &Seen, now: Timestamp) -> Stand {
     let request = seen.request.value.as_ref();
-    let State::Running(running) = &record.state else { return None };
-    let attempt = record.attempts.last()?;
-    (request.is_none_or(|it| it.incarnation == record.incarnation)).then(|| Running {
-        name: label.to_owned(),
-        job: job.clone(),
-        epoch: record.epoch,
-        worker: running.worker.clone(),
-        silent: false,
-        phase: running.phase,
-        progress: running.progress,
-        since: attempt.at,
-        usual: None,
-        said: None,
-    })
+    let record = seen.record.value.as_ref();
+    let record =
+        record.filter(|record| request.is_none_or(|it| it.incarnation == record.incarnation));
+    let attempt = record.and_then(|record| record.attempts.last());
+    match (record.map(|record| (record, &record.state)), attempt) {
+        (Some((record, State::Running(running))), Some(attempt)) => {
+            Stand::Runs(Box::new(Running {
+                name: label.to_owned(),
+                job: required.job.clone(),
+                epoch: record.epoch,
+                worker: running.worker.clone(),
+                silent: running.silent(seen.record.time, now).is_some(),
+                phase: running.phase,
+                progress: running.progress,
+                since: attempt.at,
+                usual: None,
+                said: None,
+            }))
+        }
+        (Some((_, State::Waiting(waiting))), _) => Stand::Retries(waiting.reason.in_words()),
+        _ => Stand::Queued(required.clone()),
+    }
 }
 
 fn mood(standing: HostStanding) -> Mood {
@@ -117,3 +165,6 @@ fn mood(standing: HostStanding) -> Mood {
         HostStanding::Undecided | HostStanding::Missing => Mood::Unclear,
     }
 }
+
+#[cfg(test)]
+mod tests;

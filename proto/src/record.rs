@@ -4,6 +4,8 @@
 //! `Running`. All of them stand in this file; whether one may be made is decided by the worker's
 //! claim rules, and who wins is decided by compare-and-set on the record's revision.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -79,6 +81,20 @@ pub struct Running {
     /// Derivations built so far and expected in all, as Nix counts them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+}
+
+/// Leases are the workers' business; the clock of who looks is not the server's, so a person is told
+/// late.
+const SILENCE_TOLD: Duration = Duration::from_secs(10);
+
+impl Running {
+    /// For how long its worker has been silent, if that is worth telling a person: the lease ran out,
+    /// since the worker died, froze or lost the broker. `stored` is the server's timestamp of the
+    /// record.
+    pub fn silent(&self, stored: Timestamp, now: Timestamp) -> Option<Duration> {
+        let silent = now.since(stored.plus(Duration::from_millis(self.lease_ms)));
+        (silent > SILENCE_TOLD).then_some(silent)
+    }
 }
 
 /// Derivations of one realisation.
@@ -204,6 +220,15 @@ impl AttemptEnd {
     /// Whether an attempt that ended so is one of the `max_attempts`.
     pub fn counts(&self) -> bool {
         !matches!(self, Self::HandedBack)
+    }
+
+    /// What another attempt comes after, in a sentence.
+    pub fn in_words(&self) -> &'static str {
+        match self {
+            Self::HandedBack => "a hand-back",
+            Self::WorkerLost => "worker-lost",
+            Self::Infra { kind, .. } => kind.name(),
+        }
     }
 }
 

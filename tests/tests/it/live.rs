@@ -219,10 +219,11 @@ fn leaving_does_not_wait_for_a_broker_that_is_away() {
 #[test]
 fn a_gate_shows_the_hosts_that_it_waits_for() {
     let site = Updates::start(&Flake::hosts(1));
-    let _worker = site.pool.worker("w1");
     site.upstream(&Flake::hosts(2).held("h02"));
     let terminal = Terminal::start(100, 24, &site.gate(&["run", "--repo", "homelab"]));
 
+    terminal.wait_for("2 queued: no worker for class ", DEADLINE);
+    let _worker = site.pool.worker("w1");
     let screen = terminal.wait_for("1/2  1 built  1 running", DEADLINE);
     let row = screen.iter().find(|line| line.starts_with("h02  build")).expect("its row");
     assert!(row.contains("w1"), "{row}");
