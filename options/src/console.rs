@@ -83,11 +83,6 @@ impl Console {
         self.width
     }
 
-    /// The terminal shows characters beyond ASCII.
-    pub(crate) fn utf8(&self) -> bool {
-        self.utf8
-    }
-
     /// Data may have colours.
     pub fn colours(&self) -> bool {
         self.colours

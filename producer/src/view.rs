@@ -192,7 +192,7 @@ impl HostStatus {
             Stand::Running { running, silent: Some(_) } => {
                 format!("running ({}), but {} is silent", running.phase.name(), running.worker)
             }
-            Stand::Waiting { reason, .. } => format!("waiting: retry after {}", end_name(reason)),
+            Stand::Waiting { reason, .. } => format!("waiting: retry after {}", reason.in_words()),
             Stand::Finished(finished) => match &finished.outcome {
                 Outcome::Built(built) if built.reused => "built (reused)".into(),
                 outcome => outcome.name().into(),
@@ -222,8 +222,7 @@ fn stand(
         }
         (None, request) => Stand::Queued(queue(class, job, request, look.around)),
         (Some(State::Running(running)), _) => {
-            let silent = look.now.since(over(running.lease_ms));
-            let silent = (silent > SILENCE_TOLD).then_some(silent);
+            let silent = running.silent(seen.record.time, look.now);
             Stand::Running { running: running.clone(), silent }
         }
         (Some(State::Waiting(waiting)), _) => {
@@ -241,9 +240,6 @@ fn stand(
         }
     }
 }
-
-/// Leases are the workers' business; our clock is not the server's, so a person is told late.
-const SILENCE_TOLD: Duration = Duration::from_secs(10);
 
 fn withdrawn(request: &Request, at: Timestamp) -> Finished {
     let outcome = match request.superseded_by {
@@ -278,14 +274,6 @@ fn queue(class: &Class, job: &JobKey, request: Option<&Request>, around: &Around
             Queue::Paused { worker: first.worker.clone(), reason: reason.clone() }
         }
         _ => Queue::Served(around.place(job, request.incarnation)),
-    }
-}
-
-/// The name of the reason for another attempt, in a sentence.
-fn end_name(end: &AttemptEnd) -> &'static str {
-    match end {
-        AttemptEnd::HandedBack => "a hand-back",
-        other => end_kind(other),
     }
 }
 
