@@ -26,6 +26,8 @@ pub struct SweepScope {
     /// Requests that nobody needs any more are forgotten after this long. Until then `status` and
     /// `retry` of a run find them. (Records and runs go by the age of their buckets.)
     pub keep_requests: Duration,
+    /// Somebody wants to know when hosts that wait were built, which costs a question for each.
+    pub successes: bool,
 }
 
 /// What a sweeper remembers between two sweeps.
@@ -192,7 +194,7 @@ impl Bus {
         let ours = scope.classes.contains(&request.class);
         if queued.contains(&(job.clone(), request.incarnation)) {
             let built = match ours {
-                true if seen.knows(&job) => Some(None),
+                true if !scope.successes || seen.knows(&job) => Some(None),
                 true => Some(self.built_before(key).await?),
                 false => None,
             };
@@ -212,7 +214,9 @@ impl Bus {
         }
         match self.requeue(&job, &request).await? {
             Some((subject, Queued::Now)) => Ok(Look::Requeued(subject, open(job, &request), built)),
-            Some((_, Queued::Already)) | None => Ok(Look::Fine),
+            // Somebody else was faster.
+            Some((_, Queued::Already)) => Ok(Look::Open(open(job, &request), Some(built))),
+            None => Ok(Look::Fine),
         }
     }
 

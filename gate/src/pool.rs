@@ -80,10 +80,6 @@ impl Pool<'_> {
         while looks.len() < required.len() {
             let which: Vec<&String> = tokio::select! {
                 biased;
-                _ = poll.tick() => {
-                    self.explain(watching).await;
-                    required.keys().filter(|it| !looks.contains_key(*it)).collect()
-                }
                 _ = heartbeat.tick() => {
                     if watching.is_blind() {
                         let (ended, all) = (looks.len(), required.len());
@@ -95,6 +91,11 @@ impl Pool<'_> {
                     let open = required.iter().filter(|(label, _)| !looks.contains_key(*label));
                     self.heal(open.map(|(_, it)| it), &run_of).await;
                     continue;
+                }
+                // After what is rarer: a look that takes as long as its turn must not keep it waiting.
+                _ = poll.tick() => {
+                    self.explain(watching).await;
+                    required.keys().filter(|it| !looks.contains_key(*it)).collect()
                 }
                 poked = pokes.next() => match &poked {
                     Some(subject) => {

@@ -124,7 +124,7 @@ impl Shown {
                 format!("queued: no worker for class {class}")
             }
             Some(workers) if !workers.iter().any(|it| it.serves(class, repo)) => {
-                format!("queued: no worker for repo {repo} (class {class})")
+                format!("queued: no worker for repo {repo} of class {class}")
             }
             _ => "queued".to_owned(),
         }

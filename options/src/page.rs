@@ -157,7 +157,7 @@ impl Page {
                 line.push_str(&" ".repeat(blanks));
                 blanks = 0;
             }
-            blanks += width - text.width() + GAP;
+            blanks += width.saturating_sub(text.width()) + GAP;
             line.push_str(&self.paint(&text, row[*at].tone));
         }
         line + "\n"
@@ -175,7 +175,10 @@ impl Page {
             room = room.saturating_sub(wide);
             fits
         };
-        text.chars().take_while(fits).collect::<String>() + &mark
+        let mut kept: String = text.chars().take_while(fits).collect();
+        // Some signs are wider together than each for itself.
+        while kept.width() + mark.width() > width && kept.pop().is_some() {}
+        kept + &mark
     }
 }
 
@@ -244,6 +247,10 @@ mod tests {
                 assert_eq!(names.count(), left, "{width}\n{text}");
             }
         }
+        // A sign that another one widens: ⚠ and a variation selector.
+        let signs = [head(["A", "B"]), ["\u{26a0}\u{fe0f}".repeat(40).into(), "b".into()]];
+        let text = page(Some(20)).table(&signs, &[]);
+        assert!(text.lines().all(|line| line.width() <= 20), "{text}");
         // Too narrow for anything: it is left to wrap.
         assert!(page(Some(10)).table(&rows, &[]).contains("nix-cac…"));
     }

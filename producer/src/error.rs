@@ -77,12 +77,13 @@ pub enum Error {
         classes: String,
     },
     /// A class that nobody set up.
-    #[error("find class {class}: the broker hands out {known}{hint}")]
+    #[error(
+        "find class {class}: nobody set it up, or not all of it{hint}; \
+         `producer setup --classes {class}` does"
+    )]
     UnknownClass {
         /// Which.
         class: Class,
-        /// Those that are set up, with commas between.
-        known: String,
         /// What may have been meant.
         hint: String,
     },

@@ -262,8 +262,8 @@ impl Follow<'_> {
             if !read.contains(&at) {
                 let of_class = || gone.iter().filter(|(class, _)| *class == host.class);
                 let ahead = of_class().filter(|(_, gone)| *gone < place.position).count();
-                place.position -= ahead;
-                place.of -= of_class().count();
+                place.position = place.position.saturating_sub(ahead).max(1);
+                place.of = place.of.saturating_sub(of_class().count()).max(place.position);
             }
         }
         let taken = self.hosts.iter().filter(|it| it.is_taken()).map(|it| &it.job).collect();

@@ -59,7 +59,12 @@ pub(crate) async fn read(
 /// once.
 pub(crate) async fn only_wanted(bus: &Bus, around: &mut Around) -> Result<(), bus::Error> {
     let wanted = around.queued.iter().map(|it| async move {
-        let request = bus.requests().get(&it.job.to_string()).await?.value;
+        let request = match bus.requests().get(&it.job.to_string()).await {
+            Ok(entry) => entry.value,
+            // Nobody knows: it counts.
+            Err(bus::Error::Undecodable { .. }) => None,
+            Err(error) => return Err(error),
+        };
         let same = |request: &Request| request.incarnation == it.incarnation && request.wanted();
         Ok::<_, bus::Error>(request.as_ref().is_none_or(same))
     });

@@ -39,17 +39,14 @@ fn unknown_repo(repo: &Repo, jobs: &BTreeSet<JobKey>) -> String {
     format!(", and no job of repo {repo} is known{}", did_you_mean(repo.as_str(), repos))
 }
 
-/// Refuses classes that no consumer hands out, before anything is done to others.
+/// Refuses classes of which a consumer is missing, before anything is done to others.
 pub(crate) async fn known_classes(bus: &Bus, classes: &[Class]) -> Result<(), Error> {
-    let known = retried(|| bus.classes()).await?;
-    let known: Vec<&str> = known.iter().map(|(class, _)| class.as_str()).collect();
-    match classes.iter().find(|class| !known.contains(&class.as_str())) {
-        None => Ok(()),
-        Some(class) => {
-            let hint = did_you_mean(class.as_str(), known.iter().copied());
-            Err(Error::UnknownClass { class: class.clone(), known: known.join(", "), hint })
-        }
-    }
+    let unserved = bus.unserved(classes).await?;
+    let Some(class) = unserved.first().copied() else { return Ok(()) };
+    // Only a hint: not everybody may list them.
+    let known = bus.classes().await.unwrap_or_default();
+    let hint = did_you_mean(class.as_str(), known.iter().map(|(known, _)| known.as_str()));
+    Err(Error::UnknownClass { class: class.clone(), hint })
 }
 
 /// Why a job cannot be looked at: nobody asked for it, and what may have been meant.

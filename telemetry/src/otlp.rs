@@ -129,7 +129,9 @@ impl Drop for Export {
         let lost = self.waiting.load(Ordering::Relaxed);
         if ended.is_err() && lost > 0 {
             let patience = LAST_WORDS.as_secs();
-            warn!("{lost} spans are lost: the collector did not take them within {patience} s");
+            warn!(
+                "at least {lost} spans are lost: the collector did not take them within {patience} s"
+            );
         }
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

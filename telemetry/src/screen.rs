@@ -52,13 +52,16 @@ struct Size {
 
 /// Writes text that ends with a newline, above the rows. A stderr that is gone is no reason to fail.
 pub fn write(text: &str) {
-    let bytes = screen().say(text, Size::now());
+    // Held until they are written: what comes after counts on where the cursor stands.
+    let mut screen = screen();
+    let bytes = screen.say(text, Size::now());
     io::stderr().lock().write_all(&bytes).ok();
 }
 
 /// Puts these rows in the place of those that stand there; none takes them away.
 pub fn draw(rows: Vec<Row>) {
-    let bytes = screen().draw(rows, Size::now());
+    let mut screen = screen();
+    let bytes = screen.draw(rows, Size::now());
     io::stderr().lock().write_all(&bytes).ok();
 }
 

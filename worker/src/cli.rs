@@ -85,7 +85,7 @@ pub enum Command {
     #[command(after_help = RUN)]
     Run {
         /// The config file (worker.toml).
-        #[arg(long, env = "NBP_CONFIG", value_name = "FILE")]
+        #[arg(long, env = "NBP_WORKER_CONFIG", value_name = "FILE")]
         config: PathBuf,
         /// Where the broker is; overrides the config file.
         #[command(flatten, next_help_heading = GLOBAL)]
@@ -98,7 +98,7 @@ pub enum Command {
     #[command(after_help = STANDALONE)]
     Standalone {
         /// The config file (worker.toml); its `nats` table is not used.
-        #[arg(long, env = "NBP_CONFIG", value_name = "FILE")]
+        #[arg(long, env = "NBP_WORKER_CONFIG", value_name = "FILE")]
         config: PathBuf,
         /// Where the broker keeps its data [default: `broker` in the worker's state folder].
         #[arg(long)]
@@ -120,7 +120,7 @@ pub enum Command {
     #[command(after_help = CHECK_CONFIG)]
     CheckConfig {
         /// The config file (worker.toml).
-        #[arg(env = "NBP_CONFIG", value_name = "FILE")]
+        #[arg(env = "NBP_WORKER_CONFIG", value_name = "FILE")]
         file: PathBuf,
         /// Print one JSON object.
         #[arg(long)]
@@ -136,7 +136,7 @@ pub enum Command {
     #[command(after_help = DOCTOR)]
     Doctor {
         /// The config file (worker.toml).
-        #[arg(long, env = "NBP_CONFIG", value_name = "FILE")]
+        #[arg(long, env = "NBP_WORKER_CONFIG", value_name = "FILE")]
         config: PathBuf,
         /// Where the broker is; overrides the config file.
         #[command(flatten, next_help_heading = GLOBAL)]
@@ -157,7 +157,7 @@ pub enum Roots {
     #[command(after_help = ROOTS_LIST)]
     List {
         /// The config file (worker.toml).
-        #[arg(long, env = "NBP_CONFIG", value_name = "FILE")]
+        #[arg(long, env = "NBP_WORKER_CONFIG", value_name = "FILE")]
         config: PathBuf,
         /// Print JSON instead of text
         #[arg(long)]
@@ -168,7 +168,7 @@ pub enum Roots {
     #[command(after_help = ROOTS_PRUNE)]
     Prune {
         /// The config file (worker.toml).
-        #[arg(long, env = "NBP_CONFIG", value_name = "FILE")]
+        #[arg(long, env = "NBP_WORKER_CONFIG", value_name = "FILE")]
         config: PathBuf,
         /// Only show them
         #[arg(long)]

@@ -16,7 +16,9 @@ use std::{
 };
 
 use bus::{Swept, clock};
-use proto::{Class, Epoch, Finished, JobKey, Outcome, Presence, State, event::What};
+use proto::{
+    Attempt, AttemptEnd, Class, Epoch, Finished, JobKey, Outcome, Presence, State, event::What,
+};
 
 use self::{
     bounds::Bounds,
@@ -104,7 +106,7 @@ impl Metrics {
             }
             // The claim is made. A message that was only handed over again, because another has
             // its job or no slot was free, repeats nothing.
-            Effect::Build { record, .. } if record.attempts.len() > 1 => {
+            Effect::Build { record, .. } if repeats(&record.attempts) => {
                 self.0.families.redeliveries.inc();
             }
             Effect::Tell { subject, epoch, what } => self.told(&subject.job, *epoch, what),
@@ -245,6 +247,13 @@ fn own_classes(config: &Config) -> impl Iterator<Item = &Class> {
 /// It was built, and not only found to be built already.
 fn really_built(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Built(built) if !built.reused)
+}
+
+/// The newest of these attempts repeats one that was lost. What a worker that stops has handed back
+/// is no attempt.
+fn repeats(attempts: &[Attempt]) -> bool {
+    let before = attempts.iter().rev().nth(1);
+    before.is_some_and(|before| before.end.as_ref().is_none_or(AttemptEnd::counts))
 }
 
 #[cfg(test)]

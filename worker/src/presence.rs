@@ -57,6 +57,10 @@ pub(crate) struct Sample {
 /// only. Of many jobs that come and go it is once a second.
 const JOBS_TOLD_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long a put may take before the next one takes its place: longer than an answer may take, and
+/// less than there is between two heartbeats.
+const PUT_WITHIN: Duration = Duration::from_secs(10);
+
 /// When presence is due: at each heartbeat, and soon after the jobs have changed.
 pub(crate) struct Beat {
     timer: Interval,
@@ -76,6 +80,7 @@ impl Beat {
     }
 
     pub(crate) fn at_once(&mut self) {
+        self.next = Instant::now();
         self.timer.reset_immediately();
     }
 
@@ -98,7 +103,7 @@ impl Beat {
 pub(crate) struct Putter {
     bus: Bus,
     samples: mpsc::Sender<Sample>,
-    running: Option<AbortHandle>,
+    running: Option<(AbortHandle, Instant)>,
     tasks: JoinSet<()>,
 }
 
@@ -108,17 +113,21 @@ impl Putter {
     }
 
     pub(crate) fn put(&mut self, presence: Presence) {
-        // The newest one counts: one that still waits for the broker is out of date.
-        if let Some(running) = self.running.take() {
-            running.abort();
+        // The newest one counts: one that still waits for the broker is out of date. But one that
+        // was begun just now is not given up for the next, or a slow broker would never hear any.
+        match &self.running {
+            Some((put, begun)) if !put.is_finished() && begun.elapsed() < PUT_WITHIN => return,
+            Some((put, _)) => put.abort(),
+            None => {}
         }
         while self.tasks.try_join_next().is_some() {}
         let (bus, samples) = (self.bus.clone(), self.samples.clone());
-        self.running = Some(self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             if let Some(sample) = put(&bus, &presence).await {
                 samples.try_send(sample).ok();
             }
-        }));
+        });
+        self.running = Some((task, Instant::now()));
     }
 
     /// Takes the worker out of the registry, so that nobody waits for it to be forgotten.

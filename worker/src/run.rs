@@ -224,7 +224,11 @@ fn sweeper(bus: &Bus, config: &Config, teller: &Teller, metrics: &Metrics) -> Sw
     Sweeper {
         bus: bus.clone(),
         worker: config.name.clone(),
-        scope: SweepScope { classes: config.classes.clone(), keep_requests: config.keep_requests },
+        scope: SweepScope {
+            classes: config.classes.clone(),
+            keep_requests: config.keep_requests,
+            successes: metrics.watched(),
+        },
         every: config.sweep_every,
         teller: teller.clone(),
         metrics: metrics.clone(),

@@ -62,11 +62,14 @@ impl Pool<'_> {
             let ask = unanswered.anew(&job, ask_of(run, class));
             retried(|| self.bus.ask(&job, &ask)).await.map(drop)
         });
-        stream::iter(asks).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-        if new {
-            self.bus.tell_of_run(run, RunChange::submitted(run)).await;
-        }
-        Ok(())
+        // One that was recorded before was told of then.
+        let told = async {
+            if new {
+                self.bus.tell_of_run(run, RunChange::submitted(run)).await;
+            }
+        };
+        let asks = stream::iter(asks).buffer_unordered(AT_ONCE).try_collect::<()>();
+        tokio::join!(asks, told).0
     }
 
     /// Asks once more for what failed, of another worker, unless that was done already and has an

@@ -84,7 +84,7 @@ fn what_waits_says_for_what() {
     let none = "queued: no worker for class aarch64-linux";
     assert_eq!(waits(Some(vec![served.clone()])), ["queued", none, retries[0], retries[1]]);
     let elsewhere = worker(&["x86_64-linux"], &["other"]);
-    let repo = "queued: no worker for repo homelab (class x86_64-linux)";
+    let repo = "queued: no worker for repo homelab of class x86_64-linux";
     assert_eq!(waits(Some(vec![elsewhere])), [none, repo, retries[0], retries[1]]);
     let draining = Presence { draining: true, ..served };
     let both = [none, "queued: no worker for class x86_64-linux", retries[0], retries[1]];

@@ -39,10 +39,15 @@ pub(crate) fn revision_of(
     let short = digits.len() >= SHORT_DIGITS && digits.bytes().all(|it| it.is_ascii_hexdigit());
     let known = site.shared.read(|model| {
         let columns = model.columns_of(repo).map(|column| &column.revision);
-        let mut fits =
-            columns.filter(|it| it.as_str() != digits && it.as_str().starts_with(&digits));
-        let one = fits.next().filter(|_| short).cloned();
-        one.filter(|_| fits.next().is_none())
+        let fits = columns.filter(|it| short && it.as_str().starts_with(&digits));
+        let fits: Vec<&Revision> = fits.collect();
+        // The commit itself comes before the same one with other inputs.
+        let plain: Vec<&Revision> =
+            fits.iter().copied().filter(|it| it.overrides().is_none()).collect();
+        match (&fits[..], &plain[..]) {
+            ([one], _) | (_, [one]) => Some((*one).clone()),
+            _ => None,
+        }
     });
     match (text.parse::<Revision>(), known) {
         (Ok(revision), _) => Ok(revision),

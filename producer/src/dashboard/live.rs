@@ -224,6 +224,8 @@ async fn hint(
             // The model is gone, and the program with it.
             std::future::pending::<()>().await;
         }
+        // Thousands may change at once: one look for all of them.
+        tokio::time::sleep(HINTS_APART).await;
     }
 }
 

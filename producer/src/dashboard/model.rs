@@ -148,7 +148,7 @@ impl Model {
             let place = matches!(status.stand, Stand::Queued(_)).then(|| detail(&status.stand));
             (known.seen.record.revision, known.seen.request.revision, status.phrase(), place)
         });
-        (known, self.away_since, self.denied.clone())
+        (known, self.away_since, self.denied.clone(), self.reading.done)
     }
 
     fn judged(&self, job: &JobKey, known: &Job, now: Timestamp) -> HostStatus {

@@ -120,8 +120,8 @@ pub(super) fn problem(status: StatusCode, text: &str) -> Response {
     let kind = HeaderValue::from_static("text/html; charset=utf-8");
     let mut response =
         (status, [(header::CONTENT_TYPE, kind)], markup.into_string()).into_response();
-    if status.is_server_error() {
-        // What waiting mends is asked for again by the browser.
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        // What waiting mends is asked for again by the browser. What took too long would again.
         response.headers_mut().insert(header::REFRESH, HeaderValue::from_static("5"));
     }
     response

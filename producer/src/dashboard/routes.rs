@@ -145,11 +145,12 @@ async fn host(
     Path((repo, host)): Path<(String, String)>,
 ) -> Result<Response, Trouble> {
     let (repo, host): (Repo, Host) = (repo.parse()?, host.parse()?);
+    let shown = Shown::now(&site.shared, Shows::Facts);
     let history = history::read(&site.bus, &repo, &host).await?;
     if history.past.is_empty() {
         return Err(Trouble::Missing(format!("Nothing was ever built of {host} of {repo}.")));
     }
-    Ok(page::history::page(&site.shared, &history))
+    Ok(page::history::page(&site.shared, &shown, &history))
 }
 
 /// What a job's page may be asked for.
@@ -225,8 +226,9 @@ async fn gate(State(site): State<Site>, Path(key): Path<String>) -> Result<Respo
     // Only keys that were found in the bucket are asked for.
     let known = site.shared.read(|model| model.gates().any(|line| line.key == key));
     let known = known.then_some(key).ok_or_else(missing)?;
+    let shown = Shown::now(&site.shared, Shows::Facts);
     let run = site.bus.gate_runs().get(&known).await?.value.ok_or_else(missing)?;
-    Ok(page::gate::page(&site.shared, &known, &run))
+    Ok(page::gate::page(&site.shared, &shown, &known, &run))
 }
 
 /// What an open page wants to hear of.

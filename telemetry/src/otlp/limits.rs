@@ -136,7 +136,7 @@ impl<E: SpanExporter> SpanExporter for Telling<E> {
         match &sent {
             Ok(()) => match self.lost.swap(0, Ordering::Relaxed) {
                 0 => {}
-                lost => info!("the collector takes traces again; {lost} spans are lost"),
+                lost => info!("the collector takes traces again; at least {lost} spans are lost"),
             },
             Err(error) => {
                 if self.lost.fetch_add(spans, Ordering::Relaxed) == 0 {

@@ -225,16 +225,6 @@ fn retries_burials_and_redeliveries_are_counted() {
 }
 
 #[test]
-fn what_is_handed_over_again_without_a_claim_repeats_nothing() {
-    let metrics = metrics();
-    // A copy of a job that another worker holds, again and again.
-    for _ in 0..80 {
-        metrics.performed(&Effect::Nak(DeliveryId(7), Duration::from_secs(15)));
-    }
-    assert_eq!(value(&metrics, "nbp_redeliveries_total", &[]), 0.0);
-}
-
-#[test]
 fn foreign_names_make_only_so_many_series() {
     let metrics = metrics();
     for number in 0..bounds::HOSTS_MAX + 50 {

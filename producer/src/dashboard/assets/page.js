@@ -19,6 +19,7 @@ let busy = false;
 // A part was left as it was, for somebody had marked its text.
 let behind = false;
 let again = false;
+let later = 0;
 // The server's clock against ours.
 let ahead = Number(root.dataset.now) - Date.now();
 
@@ -118,7 +119,12 @@ async function refresh() {
   try {
     const answer = await fetch(location.pathname + location.search, { cache: "no-store" });
     if (answer.ok) take(parse(await answer.text()));
-    else await takeNotices();
+    else {
+      await takeNotices();
+      // What changed is not told a second time.
+      clearTimeout(later);
+      later = setTimeout(refresh, LOOK_MS);
+    }
   } catch {
     there = false;
   }

@@ -9,7 +9,7 @@ use proto::{
 };
 
 use super::{
-    Look, Place, commit_path, foreign,
+    Look, Place, Shown, commit_path, foreign,
     gates::badge,
     host::{self, Face},
     job_path, scrolling, section, short, times,
@@ -24,10 +24,10 @@ use crate::{
 };
 
 /// One run, as its record has it.
-pub(crate) fn page(shared: &Shared, key: &str, run: &GateRun) -> Response {
+pub(crate) fn page(shared: &Shared, shown: &Shown, key: &str, run: &GateRun) -> Response {
     let line = GateLine::of(key, run);
     let title = format!("Gate run of {}", run.repo);
-    super::page(shared, Place::Gates, &title, |look| {
+    super::page_of(shared, shown, Place::Gates, &title, |look| {
         html! {
             h1 { "Gate run of " (run.repo) " " (foreign(&run.base)) }
             section id="run" aria-label="The run" data-live {

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use proto::{JobKey, Standing};
 
 use super::{
-    Look, Place, counted, foreign, host::Face, job_path, scrolling, section, short, times,
+    Look, Place, Shown, counted, foreign, host::Face, job_path, scrolling, section, short, times,
 };
 use crate::{
     dashboard::shared::Shared,
@@ -15,9 +15,9 @@ use crate::{
 /// Revisions in the table.
 const SHOWN: usize = 100;
 
-pub(crate) fn page(shared: &Shared, history: &History) -> Response {
+pub(crate) fn page(shared: &Shared, shown: &Shown, history: &History) -> Response {
     let title = format!("{} of {}", history.host, history.repo);
-    super::page(shared, Place::Hosts, &title, |look| {
+    super::page_of(shared, shown, Place::Hosts, &title, |look| {
         html! {
             nav aria-label="Above this page" class="above" {
                 a href={ "/repo/" (history.repo) } { (history.repo) }

@@ -47,7 +47,7 @@ fn phrase(status: &HostStatus) -> (String, Option<Timestamp>) {
             (format!("queued: no worker for class {class}"), Some(*since))
         }
         Stand::Queued(Queue::Elsewhere { since }) => {
-            (format!("queued: no worker for repo {repo} (class {class})"), Some(*since))
+            (format!("queued: no worker for repo {repo} of class {class}"), Some(*since))
         }
         _ => (status.phrase(), None),
     }

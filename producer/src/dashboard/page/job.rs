@@ -87,7 +87,10 @@ fn facts(look: &Look<'_>, found: &FoundJob) -> Markup {
     let (status, wishes) = (&found.story.status, &found.story.wishes);
     let times = found.story.times(look.now);
     let (queued, running, waits) = match &status.stand {
-        Stand::Queued(_) => (true, false, false),
+        Stand::Queued(_) => {
+            let first = found.story.askings.last().is_none_or(|it| it.attempts.is_empty());
+            (first, false, !first)
+        }
         Stand::Running { .. } => (false, true, false),
         Stand::Waiting { .. } => (false, false, true),
         Stand::Finished(_) => (false, false, false),
