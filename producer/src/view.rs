@@ -91,12 +91,17 @@ pub(crate) struct Look<'a> {
 impl Seen {
     /// No worker has still to take it: one has it, or it has ended.
     pub(crate) fn taken(&self) -> bool {
+        self.fact().is_some_and(|record| !matches!(record.state, State::Waiting(_)))
+    }
+
+    /// What is so of the current asking. A record of another incarnation is history: it tells
+    /// nothing of this one.
+    fn fact(&self) -> Option<&Record> {
+        let request = self.request.value.as_ref();
         let of_request = |record: &&Record| {
-            let request = self.request.value.as_ref();
             request.is_none_or(|request| request.incarnation == record.incarnation)
         };
-        let record = self.record.value.as_ref().filter(of_request);
-        record.is_some_and(|record| !matches!(record.state, State::Waiting(_)))
+        self.record.value.as_ref().filter(of_request)
     }
 }
 
@@ -105,11 +110,7 @@ impl HostStatus {
     pub(crate) fn of(job: JobKey, class: &Class, seen: &Seen, look: Look<'_>) -> Self {
         let request = seen.request.value.as_ref();
         let class = request.map_or(class, |request| &request.class).clone();
-        // A record of another incarnation is history: the current asking has no fact yet.
-        let of_request = |record: &&Record| {
-            request.is_none_or(|request| request.incarnation == record.incarnation)
-        };
-        let record = seen.record.value.as_ref().filter(of_request);
+        let record = seen.fact();
         let stand = stand(&class, &job, seen, record, look);
         let used = record.map_or(0, |record| record.attempts_used(record.incarnation));
         let claim = record.and_then(|record| record.attempts.last());
