@@ -63,8 +63,11 @@ fn collecting(dir: &Path) {
         "#!/bin/sh\ncase \"$*\" in *--realise*.drv*) {nix_store} --gc >&2 || exit 99;; esac\n\
          exec {nix_store} \"$@\"\n"
     );
-    let file = dir.join("nix-store");
-    std::fs::write(&file, script).expect("a script");
+    program(&dir.join("nix-store"), &script);
+}
+
+fn program(file: &Path, script: &str) {
+    std::fs::write(file, script).expect("a script");
     let executable = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(file, executable).expect("a script of ours");
 }
@@ -96,6 +99,51 @@ fn a_collection_between_evaluation_and_build_takes_a_derivation_once_at_most() {
             assert_eq!(times("is gone, so it is evaluated again"), evaluations - 1, "{log}");
         }
     }
+}
+
+/// A `nix-store` that ends a build as if a collection had missed its result: such a one read the links
+/// before this one was made, and the roots of running processes after this one had ended. The first
+/// `times` builds end so.
+fn collected_meanwhile(dir: &Path, times: u32) {
+    let nix_store = tests::process::find("nix-store");
+    let (nix_store, taken) = (nix_store.display(), dir.join("taken"));
+    let taken = taken.display();
+    let script = format!(
+        "#!/bin/sh\n\
+         {nix_store} \"$@\"; code=$?\n\
+         case \"$*\" in *--realise*.drv*--add-root*) ;; *) exit $code;; esac\n\
+         [ $code = 0 ] && [ \"$(cat {taken} | wc -l)\" -lt {times} ] || exit $code\n\
+         for link; do :; done\n\
+         out=$(readlink \"$link\"); rm \"$link\"\n\
+         {nix_store} --gc >&2 || exit 99\n\
+         ln -s \"$out\" \"$link\"; echo \"$out\" >>{taken}\n"
+    );
+    std::fs::write(dir.join("taken"), "").expect("a file");
+    program(&dir.join("nix-store"), &script);
+}
+
+#[test]
+fn a_result_that_a_collection_took_before_it_was_kept_is_built_again_in_the_same_attempt() {
+    let pool = Pool::start();
+    let programs = tests::scratch();
+    let options = WorkerOptions { programs: Some(programs.path()), ..WorkerOptions::default() };
+    collected_meanwhile(programs.path(), 2);
+    let _worker = pool.worker_with("w1", &options);
+    let rev = pool.commit("master", &Flake::hosts(1));
+    let answer = all_built(pool.submit(&["h01", "--rev", &rev, "--wait", "--json"]), 1);
+    let host = hosts(&answer).next().expect("a host");
+    assert_eq!(host["attempt"], 1, "{host:#}");
+    assert!(valid(&pool.store, &text(&host["out_path"])));
+    let log = pool.producer(&["logs", &text(&host["job"])]).expect_code(0).stdout;
+    let times = log.lines().filter(|line| line.contains("was collected, so it is built again"));
+    assert_eq!(times.count(), 2, "{log}");
+
+    // Again and again is no coincidence, and no reason to build for ever.
+    collected_meanwhile(programs.path(), u32::MAX);
+    let rev = pool.commit("master", &Flake::hosts(1).salt("other"));
+    let end = pool.submit(&["h01", "--rev", &rev, "--wait", "--json"]);
+    let answer = end.expect_code(3).json();
+    assert!(answer.to_string().contains("took the output each time"), "{answer:#}");
 }
 
 #[test]

@@ -33,6 +33,9 @@ const STORE_CALL_WALL: Duration = Duration::from_secs(15 * 60);
 /// then (Nix waits for the path that was marked last only). So each further one needs a coincidence
 /// of milliseconds more, and this many are no coincidence.
 const EVALUATIONS_MAX: usize = 5;
+/// Builds per attempt: a collection that reads roots just when a build ends can take its output (see
+/// [`crate::nix::roots`]). Each further one needs another such collection.
+const BUILDS_MAX: usize = 3;
 
 /// What is built, and whose generation it becomes.
 struct Checkout {
@@ -95,22 +98,49 @@ impl<'a> Attempt<'a> {
         let links = ctx.roots.in_use(&job, self.task.epoch);
         let links = links.map_err(|error| io_failed("make room for roots", &error))?;
         let mut anew_slot = None;
-        let built = match self.reusable(&links).await? {
-            Some(built) => built,
-            None => {
-                if reuse_slot.take().is_some() {
-                    anew_slot = Some(self.anew().await?);
+        for _ in 0..BUILDS_MAX {
+            let built = match self.reusable(&links).await? {
+                Some(built) => built,
+                None => {
+                    if reuse_slot.take().is_some() {
+                        anew_slot = Some(self.anew().await?);
+                    }
+                    self.made(&commit, &links, limits).await?
                 }
-                self.made(&commit, &links, limits).await?
+            };
+            if self.kept(&commit, &built.out_path, limits).await? {
+                drop((reuse_slot, anew_slot));
+                return Ok(built);
             }
-        };
-        if let Some(out) = StorePath::parse(&built.out_path) {
-            self.push(&out, limits).await?;
+            self.log.say(format!("{} was collected, so it is built again", built.out_path));
         }
-        self.enter(Phase::Root).await;
-        self.root(&commit, &built.out_path).await?;
-        drop((reuse_slot, anew_slot));
-        Ok(built)
+        let message = "a garbage collection took the output each time, although it was rooted";
+        Err(infra(InfraKind::Unclassified, message.to_owned()))
+    }
+
+    /// Pushes and roots the output. False: it is not in the store any more.
+    async fn kept(
+        &mut self,
+        commit: &Checkout,
+        out_path: &str,
+        limits: &Limits,
+    ) -> Result<bool, BuildEnd> {
+        let Some(out) = StorePath::parse(out_path) else {
+            return Err(infra(InfraKind::Unclassified, format!("{out_path} is no store path")));
+        };
+        let kept = async {
+            self.push(&out, limits).await?;
+            self.enter(Phase::Root).await;
+            self.root(commit, &out).await
+        };
+        match kept.await {
+            Ok(()) => Ok(true),
+            Err(BuildEnd::Stopped) => Err(BuildEnd::Stopped),
+            Err(end) => match self.is_gone(&out).await? {
+                true => Ok(false),
+                false => Err(end),
+            },
+        }
     }
 
     /// The earlier result, if it is asked for and a look says that all is as it should be: its commit
@@ -287,6 +317,12 @@ impl<'a> Attempt<'a> {
         Ok(self.quiet(&self.ctx.nix.check_validity(&out)).await?.exit.success())
     }
 
+    /// The store answers, and has it not.
+    async fn is_gone(&self, path: &StorePath) -> Result<bool, BuildEnd> {
+        let said = self.quiet(&self.ctx.nix.print_invalid(path)).await?;
+        Ok(said.exit.success() && said.exit.text().is_some_and(|text| text.trim() == path.as_str()))
+    }
+
     /// Sum over the closure. 0 when it cannot be had: a size is no reason to fail a build.
     async fn closure_bytes(&self, out: &StorePath) -> Result<u64, BuildEnd> {
         let said = self.quiet(&self.ctx.nix.closure_size(out)).await?;
@@ -294,12 +330,9 @@ impl<'a> Attempt<'a> {
         Ok(text.split_whitespace().next_back().and_then(|size| size.parse().ok()).unwrap_or(0))
     }
 
-    async fn root(&self, commit: &Checkout, out_path: &str) -> Result<(), BuildEnd> {
-        let Some(out) = StorePath::parse(out_path) else {
-            return Err(infra(InfraKind::Unclassified, format!("{out_path} is no store path")));
-        };
-        let link = async |link: &Path| self.root_call(&self.ctx.nix.add_root(&out, link)).await;
-        let made = self.ctx.roots.add_generation(&self.task.job, &commit.branch, &out, link).await;
+    async fn root(&self, commit: &Checkout, out: &StorePath) -> Result<(), BuildEnd> {
+        let link = async |link: &Path| self.root_call(&self.ctx.nix.add_root(out, link)).await;
+        let made = self.ctx.roots.add_generation(&self.task.job, &commit.branch, out, link).await;
         made.map_err(|error| match error {
             RootError::Call(end) => end,
             RootError::Io { source, path } => {

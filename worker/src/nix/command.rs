@@ -138,6 +138,11 @@ impl Nix {
         self.store_call(["--check-validity", path.as_str()])
     }
 
+    /// Prints the path when it is not valid, with exit code 0 either way.
+    pub fn print_invalid(&self, path: &StorePath) -> Invocation {
+        self.store_call(["--check-validity", "--print-invalid", path.as_str()])
+    }
+
     /// Output paths of a derivation, one a line.
     pub fn outputs(&self, drv: &StorePath) -> Invocation {
         self.store_call(["--query", "--outputs", drv.as_str()])

@@ -8,6 +8,10 @@
 //! the moment between the two. A collection that begins just then takes it. Evaluated again it is
 //! the same one, and by then our link to it is a root: by its place when `dir` lies in
 //! `/nix/var/nix/gcroots`, registered elsewhere ([`super::command::Nix::add_drv_root`]).
+//!
+//! An output has such a moment too: its link is made and its build ends after a collection has read
+//! the links, and before it reads the roots of running processes. So what counts is the generation:
+//! the call that makes it finds the output and tells a running collection of it, or finds it gone.
 
 use std::{
     collections::HashMap,
