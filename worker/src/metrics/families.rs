@@ -10,7 +10,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Metric, Registry},
 };
-use proto::{FailureKind, Finished, InfraKind, Phase, Timestamp};
+use proto::{FailureKind, Finished, InfraKind, Phase, Staff, Timestamp};
 
 use super::{own_classes, pool, really_built};
 use crate::{admission::Reason, config::Config};
@@ -253,7 +253,7 @@ impl Families {
         for (class, waiting) in &all {
             let of_class = labels([("class", class)]);
             self.queue_oldest.get_or_create(&of_class).set(waiting.oldest.as_secs_f64());
-            for staff in pool::Staff::ALL {
+            for staff in Staff::ALL {
                 let jobs = waiting.jobs.get(&staff).copied().unwrap_or_default();
                 let key = labels([("class", class.as_str()), ("reason", staff.name())]);
                 self.jobs_waiting.get_or_create(&key).set(float(jobs));

@@ -7,45 +7,7 @@ use std::{
 };
 
 use bus::OpenJob;
-use proto::{Class, JobKey, Presence, Timestamp};
-
-/// Who could build a job that waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Staff {
-    /// A living worker has class and repo: it waits for its turn.
-    Served,
-    /// Those that have both take nothing now.
-    Paused,
-    /// Those that have the class do not have the repo in their configs.
-    NoRepo,
-    /// No living worker has the class.
-    NoWorker,
-}
-
-impl Staff {
-    pub(super) const ALL: [Self; 4] = [Self::Served, Self::Paused, Self::NoRepo, Self::NoWorker];
-
-    /// The name in metrics.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Served => "served",
-            Self::Paused => "paused",
-            Self::NoRepo => "no-repo",
-            Self::NoWorker => "no-worker",
-        }
-    }
-
-    fn of(open: &OpenJob, workers: &[Presence]) -> Self {
-        let serving = workers.iter().filter(|it| it.serves(&open.class, &open.job.repo));
-        let paused: Vec<bool> = serving.map(|worker| worker.paused.is_some()).collect();
-        if !paused.is_empty() {
-            let all = paused.into_iter().all(|paused| paused);
-            return if all { Self::Paused } else { Self::Served };
-        }
-        let of_class = |it: &Presence| !it.draining && it.classes.contains(&open.class);
-        if workers.iter().any(of_class) { Self::NoRepo } else { Self::NoWorker }
-    }
-}
+use proto::{Class, JobKey, Presence, Staff, Timestamp};
 
 /// What waits of one class.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +28,8 @@ pub(super) fn queue(
     let mut queue: BTreeMap<Class, Waiting> = BTreeMap::new();
     for open in open.iter().filter(|open| !held.contains(&open.job)) {
         let waiting = queue.entry(open.class.clone()).or_default();
-        *waiting.jobs.entry(Staff::of(open, workers)).or_default() += 1;
+        let staff = Staff::of(&open.class, &open.job.repo, workers);
+        *waiting.jobs.entry(staff).or_default() += 1;
         waiting.oldest = waiting.oldest.max(now.since(open.since));
     }
     queue
@@ -108,26 +71,20 @@ mod tests {
         }
     }
 
-    #[track_caller]
-    fn check(workers: &[Presence], wanted: Staff) {
-        let queue = queue(&[open("a", "c", 1000)], workers, Timestamp(3500));
-        let waiting = queue.into_values().next().expect("one class");
-        assert_eq!(waiting.jobs, [(wanted, 1)].into());
-        assert_eq!(waiting.oldest, Duration::from_millis(2500));
-    }
-
     #[test]
-    fn who_could_build_a_waiting_job_is_told() {
-        let served = || worker("c", "r");
-        let paused = || Presence { paused: Some("no room".into()), ..served() };
-        let draining = || Presence { draining: true, ..served() };
-        check(&[], Staff::NoWorker);
-        check(&[worker("d", "r")], Staff::NoWorker);
-        check(&[draining()], Staff::NoWorker);
-        check(&[worker("c", "q"), draining()], Staff::NoRepo);
-        check(&[paused(), worker("d", "r")], Staff::Paused);
-        check(&[paused(), served()], Staff::Served);
-        check(&[Presence { repos: Vec::new(), ..served() }], Staff::Served);
+    fn what_waits_is_counted_by_who_could_build_it_and_the_oldest_tells_since_when() {
+        let open = [open("a", "c", 1000), open("b", "c", 2000), open("x", "d", 3000)];
+        let queue = queue(&open, &[worker("c", "r")], Timestamp(3500));
+        let waiting: Vec<_> = queue.into_values().collect();
+        let [c, d] = &waiting[..] else { panic!("two classes: {waiting:?}") };
+        assert_eq!(
+            (&c.jobs, c.oldest),
+            (&[(Staff::Served, 2)].into(), Duration::from_millis(2500))
+        );
+        assert_eq!(
+            (&d.jobs, d.oldest),
+            (&[(Staff::NoWorker, 1)].into(), Duration::from_millis(500))
+        );
     }
 
     #[test]
