@@ -4,8 +4,7 @@
 
 use exposition::{Group, Sheet};
 use proto::{ExitCode, Outcome, Repo, RunRecord, Tally, Timestamp};
-
-use crate::view::{self, HostStatus};
+use stand::HostStatus;
 
 /// The first label of every group.
 const JOB: &str = "nbp_submit";
@@ -60,7 +59,7 @@ pub(crate) fn of_run(
             Group { job: JOB, labels, text: sheet.text() }
         })
         .collect();
-    let text = totals(run, &view::tally(hosts), code, now);
+    let text = totals(run, &stand::tally(hosts), code, now);
     groups.push(Group { job: JOB, labels: vec![repo], text });
     groups
 }

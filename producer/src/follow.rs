@@ -13,6 +13,7 @@ use display::Live;
 use futures_util::{StreamExt as _, stream};
 use options::Console;
 use proto::{Class, ExitCode, JobKey, RunRecord, subject, topology::Bucket};
+use stand::{Around, HostStatus, Place, Queue, Stand};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval, interval_at},
@@ -22,9 +23,7 @@ use crate::{
     error::Error,
     outage::Outage,
     progress::{Progress, standing},
-    queue::{self, Around, Place},
     snapshot,
-    view::{self, HostStatus, Queue, Stand},
 };
 
 /// How the following ended.
@@ -152,7 +151,7 @@ async fn told_to_stop() {
 /// The exit code of a command that waited.
 pub(crate) fn exit_code(hosts: &[HostStatus], end: End) -> ExitCode {
     match end {
-        End::Complete => view::tally(hosts).exit_code(),
+        End::Complete => stand::tally(hosts).exit_code(),
         End::TimedOut | End::Left => ExitCode::Undecided,
     }
 }
@@ -166,7 +165,7 @@ impl Follow<'_> {
         for every in [&mut poll, &mut heal, &mut heartbeat] {
             every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
-        while !view::tally(&self.hosts).complete() {
+        while !stand::tally(&self.hosts).complete() {
             let event = tokio::select! {
                 // The first poll comes before the first sweep, which goes by what it found.
                 biased;
@@ -203,7 +202,7 @@ impl Follow<'_> {
 
     async fn look_at_all(&mut self) -> Result<(), Error> {
         // It only explains why a host waits: without an answer the last one stands.
-        if let Ok(around) = queue::read(self.bus, self.run.hosts.values().cloned()).await {
+        if let Ok(around) = stand::around::read(self.bus, self.run.hosts.values().cloned()).await {
             self.around = around;
         }
         let open = self.hosts.iter().enumerate().filter(|(_, status)| status.finished().is_none());

@@ -27,7 +27,6 @@ mod suggest;
 mod supersede;
 mod tail;
 mod target;
-mod view;
 mod workers;
 
 pub use cli::Cli;

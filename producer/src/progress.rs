@@ -6,11 +6,9 @@ use std::collections::BTreeMap;
 use display::{Board, Live, Mood, Running};
 use options::Console;
 use proto::{Outcome, Timestamp, outcome::Standing};
+use stand::{HostStatus, Queue, Stand};
 
-use crate::{
-    render::{self, text},
-    view::{HostStatus, Queue, Stand},
-};
+use crate::render::{self, text};
 
 /// Where changes are shown.
 pub(crate) struct Progress<'a> {
@@ -138,8 +136,9 @@ fn mood(outcome: &Outcome) -> Mood {
 
 #[cfg(test)]
 mod tests {
+    use stand::{Place, examples::*};
+
     use super::*;
-    use crate::{queue::Place, view::tests::*};
 
     #[test]
     fn a_board_has_a_row_for_what_runs_and_counts_the_rest() {

@@ -15,8 +15,7 @@ pub(crate) mod waits;
 pub(crate) mod workers;
 
 use proto::{Revision, RunId, RunRecord};
-
-use crate::view::HostStatus;
+use stand::HostStatus;
 
 /// Hosts of one commit, as asked for by a run or, without one, all that anybody asked for.
 pub(crate) struct Report<'a> {

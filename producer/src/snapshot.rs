@@ -1,16 +1,12 @@
 //! Reading how jobs stand: both records of each from the leader, and who is alive. It judges
-//! nothing; `view` does.
+//! nothing; `stand` does.
 
 use std::collections::HashSet;
 
 use bus::{Bus, Entry};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use proto::{Class, JobKey, Outcome, Presence, Record, Request, RunRecord, State};
-
-use crate::{
-    queue::{self, Around},
-    view::{HostStatus, Look, Seen},
-};
+use proto::{Class, JobKey, Outcome, Record, Request, RunRecord, State};
+use stand::{Around, HostStatus, Look, Seen};
 
 /// Reads in flight at once: enough to keep the broker busy with a run of thousands of hosts, few
 /// enough to be no load on it.
@@ -40,7 +36,7 @@ fn judged(found: Vec<(JobKey, Class, Seen)>, around: &Around) -> Vec<HostStatus>
 
 /// The state of all jobs of a run, and why those wait that do.
 pub(crate) async fn of_run(bus: &Bus, run: &RunRecord) -> Result<Vec<HostStatus>, bus::Error> {
-    let around = queue::read(bus, run.hosts.values().cloned()).await?;
+    let around = stand::around::read(bus, run.hosts.values().cloned()).await?;
     let jobs = run.jobs().map(|(job, class)| (job, class.clone())).collect();
     read(bus, jobs, &around).await
 }
@@ -48,7 +44,7 @@ pub(crate) async fn of_run(bus: &Bus, run: &RunRecord) -> Result<Vec<HostStatus>
 /// The same for somebody who only looks: with one read for each job that has ended. An end that was
 /// stored after the run answers it, unless the queue has the job again; its request is not read.
 pub(crate) async fn glance(bus: &Bus, run: &RunRecord) -> Result<Vec<HostStatus>, bus::Error> {
-    let around = queue::read(bus, run.hosts.values().cloned()).await?;
+    let around = stand::around::read(bus, run.hosts.values().cloned()).await?;
     // Both times are the server's.
     let recorded = bus.runs().get(&run.key()).await?.time;
     let queued: HashSet<&JobKey> = around.queued().iter().map(|it| &it.job).collect();
@@ -58,7 +54,7 @@ pub(crate) async fn glance(bus: &Bus, run: &RunRecord) -> Result<Vec<HostStatus>
             let record = bus.results().get(&job.to_string()).await?;
             let answers = record.value.as_ref().is_some_and(ended) && record.time > recorded;
             let seen = match answers && !queued.contains(&job) {
-                true => Seen::of(Entry::none(), record),
+                true => of(Entry::none(), record),
                 false => with_request(bus, &job, record).await?,
             };
             Ok((job, class.clone(), seen))
@@ -66,12 +62,6 @@ pub(crate) async fn glance(bus: &Bus, run: &RunRecord) -> Result<Vec<HostStatus>
     });
     let found: Vec<_> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
     Ok(judged(found, &around))
-}
-
-/// The living workers.
-pub(crate) async fn workers(bus: &Bus) -> Result<Vec<Presence>, bus::Error> {
-    let found = bus.workers().list("*").await?;
-    Ok(found.into_iter().filter_map(|(_, entry)| entry.value).collect())
 }
 
 /// One job. The record is read first: an asking that comes in between shows as queued, and never
@@ -93,14 +83,12 @@ async fn with_request(
     if request.value.as_ref().is_some_and(|request| !request.wanted()) {
         record = bus.results().get(&key).await?;
     }
-    Ok(Seen::of(request, record))
+    Ok(of(request, record))
 }
 
-impl Seen {
-    fn of(request: Entry<Request>, mut record: Entry<Record>) -> Self {
-        forget_difference(record.value.as_mut());
-        Self { request, record }
-    }
+fn of(request: Entry<Request>, mut record: Entry<Record>) -> Seen {
+    forget_difference(record.value.as_mut());
+    Seen { request, record }
 }
 
 fn ended(record: &Record) -> bool {

@@ -16,11 +16,9 @@ use proto::{
     event::{JobEvent, What},
     subject,
 };
+use stand::{HostStatus, Look, Seen};
 
-use crate::{
-    queue, snapshot,
-    view::{HostStatus, Look, Seen},
-};
+use crate::snapshot;
 
 /// Events kept of one job, the newest ones: an asking has about ten.
 const EVENTS_KEPT: usize = 1000;
@@ -107,7 +105,7 @@ pub(crate) async fn read(
         return Ok(None);
     }
     let class = seen.request.value.as_ref().map_or(class, |request| &request.class).clone();
-    let around = queue::read(bus, [class.clone()]).await?;
+    let around = stand::around::read(bus, [class.clone()]).await?;
     let look = Look { around: &around, now: bus::clock::now() };
     let status = HostStatus::of(job.clone(), &class, &seen, look);
     Ok(Some(Story::of(status, seen, &events)))

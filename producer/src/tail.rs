@@ -9,16 +9,10 @@ use std::{collections::VecDeque, time::Duration};
 use bus::{Bus, StoredChunk};
 use options::Console;
 use proto::{Epoch, JobKey, subject};
+use stand::{Around, HostStatus, Look};
 use tokio::time::Instant;
 
-use crate::{
-    error::Error,
-    outage::Outage,
-    queue::Around,
-    render::log::LogText,
-    snapshot,
-    view::{HostStatus, Look},
-};
+use crate::{error::Error, outage::Outage, render::log::LogText, snapshot};
 
 /// Which part of which log.
 #[derive(Clone, Copy)]

@@ -4,10 +4,10 @@
 use bus::Bus;
 use proto::{ExitCode, Host, JobKey, Outcome, Record, RunId, RunRecord, event::RunChange};
 use serde_json::json;
+use stand::Seen;
 
 use crate::{
     context::Context, error::Error, outage::retried, runs, snapshot, suggest, target::Target,
-    view::Seen,
 };
 
 /// Below its help.
@@ -118,8 +118,9 @@ fn said(job: &JobKey, wished: bool, left: &Left) -> String {
 
 #[cfg(test)]
 mod tests {
+    use stand::examples::job;
+
     use super::*;
-    use crate::view::tests::job;
 
     #[test]
     fn it_says_whether_there_was_anything_to_cancel() {

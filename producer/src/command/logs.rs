@@ -5,18 +5,17 @@ use std::str::FromStr;
 use bus::Bus;
 use flake::ListingError;
 use proto::{Epoch, ExitCode, Host, JobKey, Record, Repo, Revision, RunId, TokenError};
+use stand::{Around, HostStatus, Look, Seen, Stand};
 
 use crate::{
     context::Context,
     error::Error,
-    queue::Around,
     render::{
         log::{Form, LogText},
         text,
     },
     runs, snapshot, suggest,
     tail::{self, Tail},
-    view::{HostStatus, Look, Seen, Stand},
 };
 
 /// Below its help.

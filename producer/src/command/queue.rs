@@ -33,7 +33,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
         false => args.classes.clone(),
     };
     let around = retried(|| async {
-        let mut around = queue::read(&bus, classes.iter().cloned()).await?;
+        let mut around = stand::around::read(&bus, classes.iter().cloned()).await?;
         queue::only_wanted(&bus, &mut around).await?;
         Ok(around)
     });

@@ -9,7 +9,6 @@ use proto::{Class, ExitCode, JobKey, Repo, Revision, RunId, RunRecord};
 use crate::{
     context::Context,
     error::Error,
-    queue,
     render::{self, Report},
     runs, snapshot,
 };
@@ -79,7 +78,7 @@ async fn of_commit(
     if jobs.is_empty() {
         return Err(Error::UnknownRevision(commit));
     }
-    let around = queue::read(bus, jobs.iter().map(|(_, class)| class.clone())).await?;
+    let around = stand::around::read(bus, jobs.iter().map(|(_, class)| class.clone())).await?;
     let hosts = snapshot::read(bus, jobs, &around).await?;
     let report = Report { run: None, repo, revision, git_ref: None, hosts: &hosts };
     Ok(rendered(&report, context))

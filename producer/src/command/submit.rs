@@ -17,6 +17,7 @@ use proto::{
     RunRecord, TokenError, V1, event::RunChange,
 };
 use settings::{Branch, HostGlob};
+use stand::HostStatus;
 use telemetry::span::{self, Conclusion};
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
@@ -30,7 +31,6 @@ use crate::{
     outage::retried,
     render::{self, Report},
     snapshot, supersede,
-    view::HostStatus,
 };
 
 const WHAT: &str = "What to build";

@@ -4,6 +4,7 @@ use bus::Error;
 use proto::{
     Class, ClosureDiff, Epoch, Finished, JobKey, Outcome, State, topology::CLASSES_DEFAULT,
 };
+use stand::{HostStatus, Look, Seen};
 
 use super::{
     log::{self, Found, LogEnd},
@@ -13,7 +14,6 @@ use super::{
 use crate::{
     snapshot,
     story::{self, Story},
-    view::{HostStatus, Look, Seen},
 };
 
 /// Letters of a word that is looked for.

@@ -9,6 +9,7 @@ use std::{collections::HashMap, time::Duration};
 use bus::{Bus, Change, Error, Link, Pokes};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use proto::{Class, JobKey, RunRecord, gate::GateRun, subject, topology::Bucket};
+use stand::Seen;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
     reading::{READS_AT_ONCE, newest, next},
     shared::Shared,
 };
-use crate::{queue, snapshot, view::Seen};
+use crate::snapshot;
 
 /// Runs read at the start, the newest ones: more than the columns of many repositories.
 const RUNS_READ: usize = 1_000;
@@ -208,7 +209,7 @@ impl Keeper {
 
     async fn look_at_pool(&mut self) -> Result<(), Error> {
         (self.pool_seen, self.moved) = (Instant::now(), false);
-        let around = queue::read(&self.bus, []).await?;
+        let around = stand::around::read(&self.bus, []).await?;
         self.shared.change_if(|model| model.take_pool(around));
         Ok(())
     }

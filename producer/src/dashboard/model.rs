@@ -13,13 +13,10 @@ use proto::{
     Class, Epoch, GateId, Host, JobKey, Outcome, Record, Repo, Request, Revision, RunRecord, State,
     Timestamp, WorkerName, gate::GateRun, subject::JobSubject, worker::PresentJob,
 };
+use stand::{Around, HostStatus, Look, Seen, Stand};
 
 use super::gates::GateLine;
-use crate::{
-    queue::Around,
-    render::waits::detail,
-    view::{HostStatus, Look, Seen, Stand},
-};
+use crate::render::waits::detail;
 
 /// Commits of one repository: two days at one every half hour would be 96, and nobody looks at
 /// more than fit on a screen.

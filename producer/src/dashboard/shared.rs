@@ -151,15 +151,13 @@ mod tests {
 
     use bus::Entry;
     use proto::{Identity, Overrides, Priority, RunId, RunRecord, Timestamp, V1};
+    use stand::{
+        Seen,
+        examples::{class, entry, job, record, request, running},
+    };
 
     use super::*;
-    use crate::{
-        dashboard::shared::Shows::{Facts, Job, Lines},
-        view::{
-            Seen,
-            tests::{class, entry, job, record, request, running},
-        },
-    };
+    use crate::dashboard::shared::Shows::{Facts, Job, Lines};
 
     /// Which pages a change is told to: all of them, or those of `web` and `db`.
     #[track_caller]

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use proto::{Built, Failure, FailureKind, Identity, Overrides, Priority, RunId, V1};
+use stand::{
+    Queue, Stand,
+    examples::{REV, class, finished, job},
+};
 use uuid::Uuid;
 
 use super::*;
-use crate::view::{
-    Queue, Stand,
-    tests::{REV, class, finished, job},
-};
 
 fn host(name: &str, stand: Stand) -> HostStatus {
     HostStatus {

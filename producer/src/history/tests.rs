@@ -1,7 +1,7 @@
 use proto::{FailureKind, InfraKind};
+use stand::examples::{built, entry, failed, finished, job, record, running};
 
 use super::*;
-use crate::view::tests::{built, entry, failed, finished, job, record, running};
 
 /// The `n`th revision, which ended so at `n`.
 pub(crate) fn past(n: u64, outcome: Outcome, build_ms: u64) -> Past {
@@ -73,7 +73,7 @@ fn the_trend_compares_real_builds_only() {
 #[test]
 fn the_newest_comes_first_and_what_goes_on_has_no_end() {
     let going_on = Past::of(job("web"), entry(Some(record(1, running())))).expect("a record");
-    assert_eq!((going_on.at, going_on.standing()), (crate::view::tests::STORED, None));
+    assert_eq!((going_on.at, going_on.standing()), (stand::examples::STORED, None));
     let kind = FailureKind::EvalFailed;
     let failure = Failure { log_tail: vec!["x".into(); 100], ..Failure::message("no") };
     let broken = past(1, Outcome::Failed { kind, failure }, 1);

@@ -7,9 +7,8 @@ use proto::{
     record::{Attempt, AttemptEnd},
 };
 use serde::Serialize;
+use stand::utc;
 use telemetry::plain;
-
-use crate::view::utc;
 
 #[derive(Serialize)]
 struct Letter<'a> {
@@ -132,13 +131,11 @@ fn ended(end: &EndObject<'_>) -> String {
 mod tests {
     use proto::{V1, event::DeadLetter, outcome::InfraKind};
     use serde_json::{Value, json};
+    use stand::examples::{job, worker};
     use uuid::Uuid;
 
     use super::*;
-    use crate::{
-        render::tests::fits,
-        view::tests::{job, worker},
-    };
+    use crate::render::tests::fits;
 
     fn letter() -> StoredLetter {
         let attempt = |epoch, end| Attempt {

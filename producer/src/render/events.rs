@@ -7,10 +7,11 @@ use proto::{Timestamp, time};
 use serde::Serialize;
 use serde_json::Value;
 use settings::did_you_mean;
+use stand::utc;
 use telemetry::plain;
 
 use super::json;
-use crate::{events::Next, view::utc};
+use crate::events::Next;
 
 /// Of more hosts than these a line says how many.
 const HOSTS_NAMED: usize = 3;
@@ -167,9 +168,9 @@ pub(crate) fn event(subject: &str, payload: Value) -> Next {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use stand::examples::REV;
 
     use super::*;
-    use crate::view::tests::REV;
 
     #[test]
     fn each_event_is_one_line_whatever_stands_in_it() {

@@ -203,12 +203,12 @@ fn outcome(ended: &Ended) -> Cell {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use stand::examples::{built, failed};
 
     use super::*;
     use crate::{
         history::tests::{history, past},
         render::tests::{fits, page},
-        view::tests::{built, failed},
     };
 
     fn some() -> History {

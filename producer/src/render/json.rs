@@ -4,13 +4,11 @@ use proto::{
     Class, Host, JobKey, LastGood, Outcome, Repo, Revision, RunId, Tally, Timestamp, WorkerName,
 };
 use serde::Serialize;
+use stand::{HostStatus, Stand};
 
-use crate::{
-    render::{
-        Report,
-        waits::{Waits, waits},
-    },
-    view::{self, HostStatus, Stand},
+use crate::render::{
+    Report,
+    waits::{Waits, waits},
 };
 
 #[derive(Serialize)]
@@ -59,7 +57,7 @@ pub(crate) fn report(report: &Report<'_>) -> String {
         rev: report.revision,
         git_ref: report.git_ref,
         hosts: report.hosts.iter().map(host).collect(),
-        summary: view::tally(report.hosts),
+        summary: stand::tally(report.hosts),
     };
     line(&object)
 }
@@ -137,13 +135,10 @@ fn failure(outcome: &Outcome) -> Option<FailureObject<'_>> {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use stand::{Place, Queue, examples::*};
     use uuid::Uuid;
 
     use super::*;
-    use crate::{
-        queue::Place,
-        view::{Queue, tests::*},
-    };
 
     #[test]
     fn the_object_has_the_shape_that_scripts_rely_on() {

@@ -172,12 +172,10 @@ mod tests {
     use std::time::Duration;
 
     use serde_json::{Value, json};
+    use stand::examples::{REV, class, job, worker};
 
     use super::*;
-    use crate::{
-        render::tests::{fits, page},
-        view::tests::{REV, class, job, worker},
-    };
+    use crate::render::tests::{fits, page};
 
     fn lane(priority: Priority, state: LaneState) -> LaneView {
         LaneView { priority, state, queued: 0, building: 0, oldest: None }

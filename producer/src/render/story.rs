@@ -199,13 +199,13 @@ fn row(attempt: &Try, page: &Page) -> [Cell; 5] {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use stand::examples::{REV, STORED, record, request, running};
     use uuid::Uuid;
 
     use super::*;
     use crate::{
         render::tests::{fits, page},
         story::tests::{disk_full_then_built, story},
-        view::tests::{REV, STORED, record, request, running},
     };
 
     #[test]

@@ -8,12 +8,10 @@ use proto::{
     Finished, Host, LastGood, Outcome, Repo, RunRecord, Running, Tally, Timestamp, log::short_name,
     outcome::Standing,
 };
+use stand::{HostStatus, Stand};
 use telemetry::plain;
 
-use crate::{
-    render::{Report, waits::detail},
-    view::{self, HostStatus, Stand},
-};
+use crate::render::{Report, waits::detail};
 
 /// Lines of a failed build's log in the table; `producer logs` has them all.
 const TAIL_LINES: usize = 10;
@@ -27,7 +25,7 @@ pub(crate) fn report(report: &Report<'_>, page: &Page) -> String {
     for status in report.hosts {
         text.push_str(&failure(status));
     }
-    text.push_str(&format!("\n{}\n", totals(&view::tally(report.hosts))));
+    text.push_str(&format!("\n{}\n", totals(&stand::tally(report.hosts))));
     text
 }
 
@@ -169,11 +167,10 @@ pub(crate) fn failure(status: &HostStatus) -> String {
 
 #[cfg(test)]
 mod tests {
+    use stand::{Queue, examples::*};
+
     use super::*;
-    use crate::{
-        render::tests::{fits, page},
-        view::{Queue, tests::*},
-    };
+    use crate::render::tests::{fits, page};
 
     #[test]
     fn the_table_lines_up_and_shows_failures_below() {

@@ -1,13 +1,9 @@
 //! Why a host waits, as words to stand beside its state and as JSON. Pure.
 
 use options::short;
-use proto::{Timestamp, WorkerName, time::millis};
+use proto::{AttemptEnd, Timestamp, WorkerName, time::millis};
 use serde::Serialize;
-
-use crate::{
-    queue::Place,
-    view::{Queue, Stand},
-};
+use stand::{Place, Queue, Stand};
 
 /// Why a host waits. What does not apply is null.
 #[derive(Default, Serialize)]
@@ -61,9 +57,18 @@ pub(crate) fn waits(stand: &Stand) -> Option<Waits<'_>> {
         Stand::Waiting { worker, reason, left } => Waits {
             why: "retry",
             worker: worker.as_ref(),
-            reason: Some(crate::view::end_kind(reason)),
+            reason: Some(end_kind(reason)),
             left_ms: Some(millis(*left)),
             ..none
         },
     })
+}
+
+/// The name of the reason for another attempt.
+fn end_kind(end: &AttemptEnd) -> &'static str {
+    match end {
+        AttemptEnd::HandedBack => "handed-back",
+        AttemptEnd::WorkerLost => "worker-lost",
+        AttemptEnd::Infra { kind, .. } => kind.name(),
+    }
 }

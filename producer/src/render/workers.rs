@@ -143,12 +143,10 @@ fn words(what: &str, of: impl Iterator<Item = String>) -> Option<String> {
 mod tests {
     use proto::{Phase, Presence};
     use serde_json::{Value, json};
+    use stand::examples::{REV, STORED, job, presence};
 
     use super::*;
-    use crate::{
-        render::tests::{fits, page},
-        view::tests::{REV, STORED, job, presence},
-    };
+    use crate::render::tests::{fits, page};
 
     fn view() -> WorkerView {
         let progress = Some(proto::record::Progress { done: 3, expected: 40 });

@@ -1,11 +1,11 @@
 use proto::{InfraKind, Outcome, V1};
+use stand::{
+    Around,
+    examples::{built, class, entry, finished, job, record, request, running, worker},
+};
 use uuid::Uuid;
 
 use super::*;
-use crate::{
-    queue::Around,
-    view::tests::{built, class, entry, finished, job, record, request, running, worker},
-};
 
 fn asking(n: u128) -> Incarnation {
     Incarnation(Uuid::from_u128(n))

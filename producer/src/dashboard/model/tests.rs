@@ -2,13 +2,11 @@
 
 use bus::{Lane, LaneState};
 use proto::{Failure, FailureKind, Identity, Incarnation, Priority, RunId, V1};
+use stand::examples::{class, entry, finished, job, presence, record, request, running};
 use uuid::Uuid;
 
 use super::*;
-use crate::{
-    queue::QueueView,
-    view::tests::{class, entry, finished, job, presence, record, request, running},
-};
+use crate::queue::QueueView;
 
 const NOW: Timestamp = Timestamp(1_000_500);
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::response::Response;
 use maud::{Markup, html};
 use proto::{Failure, Host, JobKey, Outcome, Repo, Revision, Tally, log::short_name};
+use stand::HostStatus;
 
 use super::{
     Look, Place, counted, foreign,
@@ -14,7 +15,6 @@ use super::{
 use crate::{
     dashboard::{model::Column, shared::Shared},
     render::text::totals,
-    view::HostStatus,
 };
 
 /// Hosts in the table, those that need a look first.

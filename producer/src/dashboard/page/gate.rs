@@ -7,6 +7,7 @@ use proto::{
     gate::{Doubt, GateRun, HostResult, HostStanding, Required, Stage, Why},
     log::short_name,
 };
+use stand::HostStatus;
 
 use super::{
     Look, Place, Shown, commit_path, foreign,
@@ -20,7 +21,6 @@ use crate::{
         shared::Shared,
     },
     render::waits::detail,
-    view::HostStatus,
 };
 
 /// One run, as its record has it.

@@ -3,9 +3,9 @@
 
 use maud::{Markup, html};
 use proto::{Host, Outcome, Repo, Standing, Timestamp};
+use stand::{HostStatus, Queue, Stand};
 
 use super::{foreign, times};
-use crate::view::{HostStatus, Queue, Stand};
 
 /// What a state looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use options::short as length;
 use proto::{
     ClosureDiff, Failure, Finished, Outcome, Phase, Timestamp, log::short_name, time::millis,
 };
+use stand::Stand;
 
 use super::{
     Look, Place, Shown, commit_path, counted, foreign,
@@ -19,7 +20,6 @@ use crate::{
     },
     render::waits::detail,
     story::{Asking, End, Try},
-    view::Stand,
 };
 
 /// Lines of a failed build that stand there at once: as many as its box is high.

@@ -4,6 +4,7 @@ use axum::response::Response;
 use bus::LaneState;
 use maud::{Markup, html};
 use proto::Presence;
+use stand::{Around, HostStatus, Stand};
 
 use super::{Look, Place, Shown, foreign, host::badge, job_path, scrolling, section, short, times};
 use crate::{
@@ -11,9 +12,8 @@ use crate::{
         model::InHand,
         shared::{Shared, Shows},
     },
-    queue::{Around, ClassView, LaneView, QueueView},
+    queue::{ClassView, LaneView, QueueView},
     render::{waits::detail, workers::room},
-    view::{HostStatus, Stand},
 };
 
 /// Jobs listed; the counts are of all.

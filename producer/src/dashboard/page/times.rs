@@ -5,8 +5,7 @@ use std::time::Duration;
 use maud::{Markup, html};
 use options::short;
 use proto::{Timestamp, time::millis};
-
-use crate::view::utc;
+use stand::utc;
 
 /// A point in time, for a sentence.
 pub(crate) fn at(at: Timestamp) -> Markup {

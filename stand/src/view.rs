@@ -1,41 +1,41 @@
 //! How a host stands, from its request, its record and the living workers. Pure.
 //!
 //! It reads no bucket and prints nothing. What a state is called stands here too, so that table,
-//! progress line and JSON cannot disagree.
+//! progress line, live display and JSON cannot disagree.
 
 use std::time::Duration;
 
 use bus::{Entry, LaneState};
 use proto::{
-    AttemptEnd, Class, Epoch, Finished, JobKey, Outcome, Presence, Record, Request, Running, State,
+    AttemptEnd, Class, Epoch, Finished, JobKey, Outcome, Record, Request, Running, Staff, State,
     Tally, Timestamp, WorkerName,
 };
 
-use crate::queue::{Around, Place};
+use crate::around::{Around, Place};
 
 /// One host of a run.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct HostStatus {
-    pub(crate) job: JobKey,
-    pub(crate) class: Class,
+pub struct HostStatus {
+    pub job: JobKey,
+    pub class: Class,
     /// Claims so far that count; `None` before the first.
-    pub(crate) attempt: Option<usize>,
+    pub attempt: Option<usize>,
     /// The newest claim of its asking, whether it holds or not.
-    pub(crate) claim: Option<Claim>,
-    pub(crate) stand: Stand,
+    pub claim: Option<Claim>,
+    pub stand: Stand,
 }
 
 /// A claim of a job by a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Claim {
-    pub(crate) epoch: Epoch,
+pub struct Claim {
+    pub epoch: Epoch,
     /// By the worker's clock.
-    pub(crate) at: Timestamp,
+    pub at: Timestamp,
 }
 
 /// Where a host stands.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Stand {
+pub enum Stand {
     /// Wanted, and no worker has it.
     Queued(Queue),
     /// In a worker's hands.
@@ -57,7 +57,7 @@ pub(crate) enum Stand {
 
 /// Why a job is still queued.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Queue {
+pub enum Queue {
     /// The run is recorded, and its submit did not come so far.
     Unasked,
     /// A living worker serves the class; its place, if somebody looked.
@@ -76,21 +76,21 @@ pub(crate) enum Queue {
 
 /// A job as read from both buckets.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    pub(crate) request: Entry<Request>,
-    pub(crate) record: Entry<Record>,
+pub struct Seen {
+    pub request: Entry<Request>,
+    pub record: Entry<Record>,
 }
 
 /// What is the same for all hosts of one look.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Look<'a> {
-    pub(crate) around: &'a Around,
-    pub(crate) now: Timestamp,
+pub struct Look<'a> {
+    pub around: &'a Around,
+    pub now: Timestamp,
 }
 
 impl Seen {
     /// No worker has still to take it: one has it, or it has ended.
-    pub(crate) fn taken(&self) -> bool {
+    pub fn taken(&self) -> bool {
         self.fact().is_some_and(|record| !matches!(record.state, State::Waiting(_)))
     }
 
@@ -107,7 +107,7 @@ impl Seen {
 
 impl HostStatus {
     /// Judges one job; `class` counts until its request says otherwise.
-    pub(crate) fn of(job: JobKey, class: &Class, seen: &Seen, look: Look<'_>) -> Self {
+    pub fn of(job: JobKey, class: &Class, seen: &Seen, look: Look<'_>) -> Self {
         let request = seen.request.value.as_ref();
         let class = request.map_or(class, |request| &request.class).clone();
         let record = seen.fact();
@@ -119,12 +119,12 @@ impl HostStatus {
     }
 
     /// How it ended, if it did.
-    pub(crate) fn outcome(&self) -> Option<&Outcome> {
+    pub fn outcome(&self) -> Option<&Outcome> {
         self.finished().map(|finished| &finished.outcome)
     }
 
     /// Its place in the queue, while it waits there and somebody looked.
-    pub(crate) fn place(&self) -> Option<Place> {
+    pub fn place(&self) -> Option<Place> {
         match &self.stand {
             Stand::Queued(Queue::Served(place)) => *place,
             _ => None,
@@ -132,12 +132,12 @@ impl HostStatus {
     }
 
     /// No worker has still to take it: one has it, or it has ended.
-    pub(crate) fn is_taken(&self) -> bool {
+    pub fn is_taken(&self) -> bool {
         matches!(self.stand, Stand::Running { .. } | Stand::Finished(_))
     }
 
     /// Its result, if it ended.
-    pub(crate) fn finished(&self) -> Option<&Finished> {
+    pub fn finished(&self) -> Option<&Finished> {
         match &self.stand {
             Stand::Finished(finished) => Some(finished),
             Stand::Queued(_) | Stand::Running { .. } | Stand::Waiting { .. } => None,
@@ -145,7 +145,7 @@ impl HostStatus {
     }
 
     /// The worker that has it, or had it last.
-    pub(crate) fn worker(&self) -> Option<&WorkerName> {
+    pub fn worker(&self) -> Option<&WorkerName> {
         match &self.stand {
             Stand::Queued(_) => None,
             Stand::Running { running, .. } => Some(&running.worker),
@@ -155,7 +155,7 @@ impl HostStatus {
     }
 
     /// The state in JSON output.
-    pub(crate) fn state(&self) -> &'static str {
+    pub fn state(&self) -> &'static str {
         match &self.stand {
             Stand::Queued(_) => "queued",
             Stand::Running { .. } => "running",
@@ -165,7 +165,7 @@ impl HostStatus {
     }
 
     /// The state in words. Two looks at a host that did not move give the same words.
-    pub(crate) fn phrase(&self) -> String {
+    pub fn phrase(&self) -> String {
         match &self.stand {
             Stand::Queued(Queue::Served(_)) => "queued".into(),
             Stand::Queued(Queue::Unasked) => "queued: its submit did not end; run it again".into(),
@@ -203,7 +203,7 @@ impl HostStatus {
 }
 
 /// Counts the hosts.
-pub(crate) fn tally(hosts: &[HostStatus]) -> Tally {
+pub fn tally(hosts: &[HostStatus]) -> Tally {
     Tally::of(hosts.iter().map(HostStatus::outcome))
 }
 
@@ -258,41 +258,27 @@ fn queue(class: &Class, job: &JobKey, request: Option<&Request>, around: &Around
     if lane == Some(LaneState::Missing) {
         return Queue::NotSetUp;
     }
-    let workers = &around.workers;
-    let serving: Vec<&Presence> = workers.iter().filter(|it| it.serves(class, &job.repo)).collect();
-    let Some(first) = serving.first() else {
-        let asked = request.wanted_by.values().map(|wish| wish.at).min();
-        let since = asked.unwrap_or_default();
-        // A repo that nobody has is most likely a name that somebody mistyped.
-        return match workers.iter().any(|it| !it.draining && it.classes.contains(class)) {
-            true => Queue::Elsewhere { since },
-            false => Queue::Unserved { since },
-        };
-    };
-    match (lane, &first.paused) {
-        (Some(LaneState::Paused(left)), _) => Queue::Held { left },
-        (_, Some(reason)) if serving.iter().all(|worker| worker.paused.is_some()) => {
-            Queue::Paused { worker: first.worker.clone(), reason: reason.clone() }
+    let since = request.wanted_by.values().map(|wish| wish.at).min().unwrap_or_default();
+    match (Staff::of(class, &job.repo, &around.workers), lane) {
+        (Staff::NoWorker, _) => Queue::Unserved { since },
+        (Staff::NoRepo, _) => Queue::Elsewhere { since },
+        (_, Some(LaneState::Paused(left))) => Queue::Held { left },
+        (Staff::Served, _) => Queue::Served(around.place(job, request.incarnation)),
+        (Staff::Paused, _) => {
+            let first = around.workers.iter().find(|it| it.serves(class, &job.repo));
+            let paused = first.and_then(|it| Some((it.worker.clone(), it.paused.clone()?)));
+            let (worker, reason) = paused.expect("all that serve it are paused, and one does");
+            Queue::Paused { worker, reason }
         }
-        _ => Queue::Served(around.place(job, request.incarnation)),
-    }
-}
-
-/// The name of the reason for another attempt.
-pub(crate) fn end_kind(end: &AttemptEnd) -> &'static str {
-    match end {
-        AttemptEnd::HandedBack => "handed-back",
-        AttemptEnd::WorkerLost => "worker-lost",
-        AttemptEnd::Infra { kind, .. } => kind.name(),
     }
 }
 
 /// A point in time for people: UTC, to the second.
-pub(crate) fn utc(at: Timestamp) -> String {
+pub fn utc(at: Timestamp) -> String {
     let since = Duration::from_millis(at.0);
     let time = std::time::UNIX_EPOCH.checked_add(since).unwrap_or(std::time::UNIX_EPOCH);
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
