@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use proto::{JobKey, Phase, Timestamp, WorkerName, record::Progress};
+use stand::{HostStatus, Stand, reasons};
 
 /// Many hosts at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,8 +49,69 @@ pub struct Running {
 }
 
 impl Board {
+    /// Hosts that have not ended, each with what people call it. What ended is for the caller to
+    /// add: whoever shows it says what counts.
+    pub fn of_open<'a>(hosts: impl IntoIterator<Item = (&'a str, &'a HostStatus)>) -> Self {
+        let (mut running, mut waiting) = (Vec::new(), Vec::new());
+        for (name, status) in hosts {
+            match Running::of(name, status) {
+                Some(row) => running.push(row),
+                None => waiting.push(status),
+            }
+        }
+        Self { running, waiting: reasons::counted(waiting), ..Self::default() }
+    }
+
     /// Hosts that have ended.
     pub fn finished(&self) -> usize {
         self.ended.iter().map(|(_, _, hosts)| hosts).sum()
+    }
+}
+
+impl Running {
+    /// The row of a host, if a worker has it.
+    fn of(name: &str, status: &HostStatus) -> Option<Self> {
+        let (Stand::Running { running, silent }, Some(claim)) = (&status.stand, status.claim)
+        else {
+            return None;
+        };
+        Some(Self {
+            name: name.to_owned(),
+            job: status.job.clone(),
+            epoch: claim.epoch,
+            worker: running.worker.clone(),
+            silent: silent.is_some(),
+            phase: running.phase,
+            progress: running.progress,
+            since: claim.at,
+            usual: None,
+            said: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stand::{Place, Queue, examples};
+
+    use super::*;
+
+    #[test]
+    fn what_runs_has_a_row_and_the_rest_is_counted_by_why_it_waits() {
+        let proto::State::Running(running) = examples::running() else { panic!("it runs") };
+        let runs = |silent| Stand::Running { running: running.clone(), silent };
+        let queued = |position| Stand::Queued(Queue::Served(Some(Place { position, of: 7 })));
+        let silence = Some(Duration::from_secs(60));
+        let stands = [runs(None), queued(5), runs(silence), queued(3)];
+        let hosts: Vec<HostStatus> =
+            stands.map(|stand| examples::status("h", Some(1), stand)).into();
+        let names = ["a", "b", "c", "d"];
+
+        let board = Board::of_open(names.into_iter().zip(&hosts));
+
+        let rows: Vec<_> = board.running.iter().map(|it| (it.name.as_str(), it.silent)).collect();
+        assert_eq!(rows, [("a", false), ("c", true)]);
+        let waiting: Vec<_> = board.waiting.into_iter().collect();
+        assert_eq!(waiting, [("queued, the first of them as 3 of 7".to_owned(), 2)]);
     }
 }

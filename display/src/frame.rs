@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use proto::Timestamp;
+use stand::reasons::most_common;
 use telemetry::{plain, screen::Row};
 use unicode_width::UnicodeWidthChar as _;
 
@@ -44,7 +45,7 @@ const BAR_NARROW: usize = 5;
 /// no lines the total stays, then the most common reasons.
 pub(crate) fn frame(board: &Board, size: Size, now: Timestamp) -> Vec<Row> {
     let above_total = size.lines.saturating_sub(2);
-    let reasons = reasons(board, REASONS_MAX.min(above_total));
+    let reasons = most_common(&board.waiting, REASONS_MAX.min(above_total));
     let room = above_total - reasons.len();
     let all = board.running.len();
     // One row says how many there are more.
@@ -58,18 +59,6 @@ pub(crate) fn frame(board: &Board, size: Size, now: Timestamp) -> Vec<Row> {
     rows.extend(reasons.into_iter().map(Line::plain));
     rows.push(total(board, size, now));
     rows.into_iter().map(|line| line.cut(size)).collect()
-}
-
-fn reasons(board: &Board, most: usize) -> Vec<String> {
-    let mut reasons: Vec<(&String, &usize)> = board.waiting.iter().collect();
-    reasons.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
-    let more: usize = reasons.iter().skip(most).map(|(_, hosts)| **hosts).sum();
-    let mut lines: Vec<String> =
-        reasons.iter().take(most).map(|(why, hosts)| format!("{hosts} {why}")).collect();
-    if let (Some(last), true) = (lines.last_mut(), more > 0) {
-        last.push_str(&format!("; {more} more wait for other reasons"));
-    }
-    lines
 }
 
 /// Its parts stand there whole or not at all: a number that was cut is another number.

@@ -82,10 +82,7 @@ pub(crate) async fn follow(
     limit: Option<Duration>,
     console: &Console,
 ) -> Result<(Vec<HostStatus>, End), Error> {
-    let unseen = |(job, class): (JobKey, &proto::Class)| {
-        let stand = Stand::Queued(Queue::Served(None));
-        HostStatus { job, class: class.clone(), attempt: None, claim: None, stand }
-    };
+    let unseen = |(job, class): (JobKey, &Class)| HostStatus::unseen(job, class.clone());
     let live = Live::on(console);
     let mut follow = Follow {
         bus,

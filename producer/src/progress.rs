@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use display::{Board, Live, Mood, Running};
+use display::{Board, Live, Mood};
 use options::Console;
 use proto::{Outcome, Timestamp, outcome::Standing};
-use stand::{HostStatus, Queue, Stand};
+use stand::{HostStatus, Stand, reasons};
 
 use crate::render::{self, text};
 
@@ -74,56 +74,28 @@ fn same_attempt(before: &HostStatus, after: &HostStatus) -> bool {
     }
 }
 
-/// `3 of 16 finished, 2 running, 11 queued`
+/// `3 of 16 finished, 2 running, 5 queued, 6 queued: no worker for class aarch64-linux (…)`
 pub(crate) fn standing(hosts: &[HostStatus]) -> String {
-    let of = |state: &str| hosts.iter().filter(|status| status.state() == state).count();
+    let of = |state: &str| hosts.iter().filter(|it| it.state() == state && !it.is_stuck()).count();
     let mut line = format!("{} of {} finished", of("finished"), hosts.len());
     for state in ["running", "waiting", "queued"] {
         if of(state) > 0 {
             line.push_str(&format!(", {} {state}", of(state)));
         }
     }
-    line
+    line + &reasons::stuck(hosts)
 }
 
 /// The hosts as a display shows them.
 fn board(hosts: &[HostStatus], since: Timestamp) -> Board {
-    let mut board = Board { expected: hosts.len(), since, ..Board::default() };
     let mut ended: BTreeMap<(Mood, &'static str), usize> = BTreeMap::new();
-    let mut first = None;
-    for status in hosts {
-        match (&status.stand, status.claim) {
-            (Stand::Finished(finished), _) => {
-                let outcome = &finished.outcome;
-                *ended.entry((mood(outcome), outcome.name())).or_default() += 1;
-            }
-            (Stand::Running { running, silent }, Some(claim)) => board.running.push(Running {
-                name: status.job.host.to_string(),
-                job: status.job.clone(),
-                epoch: claim.epoch,
-                worker: running.worker.clone(),
-                silent: silent.is_some(),
-                phase: running.phase,
-                progress: running.progress,
-                since: claim.at,
-                usual: None,
-                said: None,
-            }),
-            (stand, _) => {
-                *board.waiting.entry(status.phrase()).or_default() += 1;
-                if let Stand::Queued(Queue::Served(Some(place))) = stand {
-                    let nearest = first.filter(|it: &(usize, usize)| it.0 <= place.position);
-                    first = nearest.or(Some((place.position, place.of)));
-                }
-            }
-        }
+    for outcome in hosts.iter().filter_map(HostStatus::outcome) {
+        *ended.entry((mood(outcome), outcome.name())).or_default() += 1;
     }
-    if let (Some((position, of)), Some(queued)) = (first, board.waiting.remove("queued")) {
-        let next = format!("queued, the first of them as {position} of {of}");
-        board.waiting.insert(next, queued);
-    }
-    board.ended = ended.into_iter().map(|((mood, name), n)| (mood, name.to_owned(), n)).collect();
-    board
+    let ended = ended.into_iter().map(|((mood, name), n)| (mood, name.to_owned(), n)).collect();
+    let open = hosts.iter().filter(|it| it.finished().is_none());
+    let open = open.map(|it| (it.job.host.as_str(), it));
+    Board { ended, expected: hosts.len(), since, ..Board::of_open(open) }
 }
 
 fn mood(outcome: &Outcome) -> Mood {
@@ -136,7 +108,7 @@ fn mood(outcome: &Outcome) -> Mood {
 
 #[cfg(test)]
 mod tests {
-    use stand::{Place, examples::*};
+    use stand::{Place, Queue, examples::*};
 
     use super::*;
 
@@ -160,5 +132,14 @@ mod tests {
         assert_eq!(board.ended, [(Mood::Good, "built".to_owned(), 1)]);
         assert_eq!((board.expected, board.since), (4, Timestamp(5)));
         assert_eq!(standing(&hosts), "1 of 4 finished, 1 running, 2 queued");
+    }
+
+    #[test]
+    fn a_sign_of_life_says_why_nobody_can_take_what_waits() {
+        let queued = |name, queue| status(name, None, Stand::Queued(queue));
+        let hosts = [queued("a", Queue::Served(None)), queued("b", Queue::NotSetUp)];
+        let standing = standing(&hosts);
+        let not_set_up = "0 of 2 finished, 1 queued, 1 queued: nobody set class x86_64-linux up; ";
+        assert!(standing.starts_with(not_set_up), "{standing}");
     }
 }

@@ -1,10 +1,11 @@
 //! How a host stands, and why it waits if it does: judged in one place, for everybody who shows it.
 //!
-//! [`around`] asks the broker who is alive and what is queued, [`view`] judges, purely. What is done
-//! about it is decided elsewhere, and nothing here writes.
+//! [`around`] asks the broker who is alive and what is queued, [`view`] judges, purely, and [`reasons`]
+//! has the words for many hosts. What is done about it is decided elsewhere, and nothing here writes.
 
 pub mod around;
 pub mod examples;
+pub mod reasons;
 pub mod view;
 
 pub use around::{Around, Place};

@@ -106,6 +106,12 @@ impl Seen {
 }
 
 impl HostStatus {
+    /// A job that nobody looked at so far.
+    pub fn unseen(job: JobKey, class: Class) -> Self {
+        let stand = Stand::Queued(Queue::Served(None));
+        Self { job, class, attempt: None, claim: None, stand }
+    }
+
     /// Judges one job; `class` counts until its request says otherwise.
     pub fn of(job: JobKey, class: &Class, seen: &Seen, look: Look<'_>) -> Self {
         let request = seen.request.value.as_ref();
@@ -134,6 +140,14 @@ impl HostStatus {
     /// No worker has still to take it: one has it, or it has ended.
     pub fn is_taken(&self) -> bool {
         matches!(self.stand, Stand::Running { .. } | Stand::Finished(_))
+    }
+
+    /// Nobody can take it as things are: somebody has to do something about it.
+    pub fn is_stuck(&self) -> bool {
+        match &self.stand {
+            Stand::Queued(queue) => !matches!(queue, Queue::Served(_)),
+            Stand::Running { .. } | Stand::Waiting { .. } | Stand::Finished(_) => false,
+        }
     }
 
     /// Its result, if it ended.
