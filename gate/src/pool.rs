@@ -7,6 +7,7 @@ mod asking;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     time::Duration,
 };
 
@@ -14,11 +15,12 @@ use bus::{Bus, Entry, PublicKey, ask_of, retried};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use options::Console;
 use proto::{
-    Finished, JobKey, Outcome, Presence, Record, Request, RunRecord, State, WorkerName,
+    Finished, JobKey, Outcome, Presence, Record, RunRecord, State, WorkerName,
     gate::{HostResult, HostStanding, Required},
     subject,
     topology::Bucket,
 };
+use stand::{Seen, around};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 pub(crate) use asking::Unanswered;
@@ -27,8 +29,6 @@ use crate::{plan::Look, watching::Watching};
 
 /// Between two looks at every host that has not ended.
 const POLL: Duration = Duration::from_secs(5);
-/// Between two signs of life.
-const HEARTBEAT: Duration = Duration::from_secs(30);
 /// Between two sweeps of what was asked for (DESIGN 5.12).
 const HEAL: Duration = Duration::from_secs(120);
 /// Reads and asks in flight at once.
@@ -42,12 +42,6 @@ pub(crate) struct Pool<'a> {
     pub(crate) console: &'a Console,
 }
 
-/// A job as read from both buckets.
-pub(crate) struct Seen {
-    pub(crate) request: Entry<Request>,
-    pub(crate) record: Entry<Record>,
-}
-
 impl Pool<'_> {
     /// Waits until every host has ended, whatever the broker does meanwhile.
     pub(crate) async fn follow(
@@ -58,6 +52,7 @@ impl Pool<'_> {
         let watching = Watching::on(self.console, required);
         tokio::select! {
             never = watching.keep(self.bus) => match never {},
+            never = self.explain(&watching) => match never {},
             looks = self.until_ended(required, run_of, &watching) => looks,
         }
     }
@@ -66,13 +61,12 @@ impl Pool<'_> {
         &self,
         required: &BTreeMap<String, Required>,
         run_of: impl Fn(&JobKey) -> Option<RunRecord>,
-        watching: &Watching,
+        watching: &Watching<'_>,
     ) -> Result<BTreeMap<String, Look>, bus::Error> {
         let mut pokes = self.bus.pokes(&subject::kv(Bucket::Results.name(), ">")).await?;
         let mut looks: BTreeMap<String, Look> = BTreeMap::new();
         let (mut poll, mut heal) = (interval(POLL), interval_at(Instant::now() + HEAL, HEAL));
-        let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
-        for every in [&mut poll, &mut heal, &mut heartbeat] {
+        for every in [&mut poll, &mut heal] {
             every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
         let labels: BTreeMap<String, &String> =
@@ -80,23 +74,13 @@ impl Pool<'_> {
         while looks.len() < required.len() {
             let which: Vec<&String> = tokio::select! {
                 biased;
-                _ = heartbeat.tick() => {
-                    if watching.is_blind() {
-                        let (ended, all) = (looks.len(), required.len());
-                        self.console.say(&format!("{ended} of {all} hosts have ended"));
-                    }
-                    continue;
-                }
                 _ = heal.tick() => {
                     let open = required.iter().filter(|(label, _)| !looks.contains_key(*label));
                     self.heal(open.map(|(_, it)| it), &run_of).await;
                     continue;
                 }
                 // After what is rarer: a look that takes as long as its turn must not keep it waiting.
-                _ = poll.tick() => {
-                    self.explain(watching).await;
-                    required.keys().filter(|it| !looks.contains_key(*it)).collect()
-                }
+                _ = poll.tick() => required.keys().filter(|it| !looks.contains_key(*it)).collect(),
                 poked = pokes.next() => match &poked {
                     Some(subject) => {
                         // Many change at once: one look for all of them.
@@ -129,19 +113,31 @@ impl Pool<'_> {
         Ok(looks)
     }
 
-    /// Has the display tell why hosts wait. Without an answer the last one stands.
-    async fn explain(&self, watching: &Watching) {
-        if watching.wonders_why()
-            && let Ok(workers) = self.workers().await
-        {
-            watching.knows(workers);
+    /// Tells now and then how things stand and why hosts wait, beside the waiting itself: what the
+    /// queue does not answer, or not soon, holds up nothing, and the last answer stands.
+    async fn explain(&self, watching: &Watching<'_>) -> Infallible {
+        let every = watching.every();
+        let mut ticks = match watching.is_blind() {
+            // Nothing has gone on for a while then.
+            true => interval_at(Instant::now() + every, every),
+            false => interval(every),
+        };
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut denied = false;
+        loop {
+            ticks.tick().await;
+            if !denied && let Some(classes) = watching.wonders_why() {
+                match around::read(self.bus, classes).await {
+                    Ok(around) => watching.knows(around),
+                    Err(error) => {
+                        tracing::debug!("why hosts wait is not known: {error}");
+                        // The rights of a connection stay as they are.
+                        denied = matches!(error, bus::Error::Denied { .. });
+                    }
+                }
+            }
+            watching.tell();
         }
-    }
-
-    /// The living workers.
-    async fn workers(&self) -> Result<Vec<Presence>, bus::Error> {
-        let found = self.bus.workers().list("*").await?;
-        Ok(found.into_iter().filter_map(|(_, entry)| entry.value).collect())
     }
 
     /// Those of all hosts that have ended.
@@ -158,7 +154,7 @@ impl Pool<'_> {
         &self,
         required: &BTreeMap<String, Required>,
         which: &[&String],
-        watching: Option<&Watching>,
+        watching: Option<&Watching<'_>>,
     ) -> Result<Vec<(String, Look)>, bus::Error> {
         let mut workers: Option<Vec<Presence>> = None;
         let mut ended = Vec::new();
@@ -167,14 +163,14 @@ impl Pool<'_> {
         let seen = seen_all(self.bus, hosts.iter().map(|(_, it)| &it.job)).await?;
         for ((label, required), seen) in hosts.into_iter().zip(seen) {
             let result = self.ended(required, &seen);
+            let by = by(&seen);
             if let Some(watching) = watching {
-                watching.sees(label, required, &seen, result.as_ref());
+                watching.sees(label, seen, result.as_ref());
             }
             let Some(result) = result else { continue };
-            let by = by(&seen);
             let built = result.standing == HostStanding::Built;
             if !built && workers.is_none() {
-                workers = Some(self.workers().await?);
+                workers = Some(around::workers(self.bus).await?);
             }
             let elsewhere = !built
                 && by.as_ref().is_some_and(|(_, worker)| {

@@ -1,23 +1,31 @@
-//! What a person sees while a gate waits for the pool: the hosts on a live display, if somebody
-//! watches. It reads nothing and decides nothing.
+//! What a person sees while a gate waits for the pool: the hosts on a live display if somebody
+//! watches, else a line now and then. How a host stands is judged by `stand`. It asks nobody and
+//! decides nothing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashSet},
+    convert::Infallible,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bus::Bus;
-use display::{Board, Live, Mood, Running};
+use display::{Board, Live, Mood};
 use options::Console;
 use proto::{
-    Presence, State, Timestamp,
+    Class, JobKey, Timestamp,
     gate::{HostResult, HostStanding, Required},
 };
+use stand::{Around, HostStatus, Look, Seen, Stand, reasons};
 
-use crate::pool::Seen;
+/// Between two looks at why hosts wait, while somebody sees rows.
+const LOOK: Duration = Duration::from_secs(5);
+/// Between two signs of life, each with such a look, where nobody does.
+const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// The hosts that a gate waits for, as last seen.
-pub(crate) struct Watching {
+pub(crate) struct Watching<'a> {
+    console: &'a Console,
     live: Option<Live>,
     since: Timestamp,
     shown: Mutex<Shown>,
@@ -25,25 +33,32 @@ pub(crate) struct Watching {
 
 #[derive(Default)]
 struct Shown {
-    hosts: BTreeMap<String, Stand>,
-    /// Those alive, once somebody looked. They only explain why a host waits.
-    workers: Option<Vec<Presence>>,
+    hosts: BTreeMap<String, Host>,
+    /// The queue and who is alive, as last read. They only explain why a host waits.
+    around: Around,
 }
 
-enum Stand {
-    /// Until it was looked at, and while no worker has it.
-    Queued(Required),
-    /// Between two attempts, and why.
-    Retries(&'static str),
-    Runs(Box<Running>),
-    Ended(HostStanding, String),
+enum Host {
+    Open(Box<Open>),
+    /// What counts is how the gate takes its end.
+    Ended {
+        job: JobKey,
+        standing: HostStanding,
+        outcome: String,
+    },
 }
 
-impl Watching {
-    pub(crate) fn on(console: &Console, required: &BTreeMap<String, Required>) -> Self {
-        let unseen = |(label, it): (&String, &Required)| (label.clone(), Stand::Queued(it.clone()));
-        let shown = Shown { hosts: required.iter().map(unseen).collect(), workers: None };
-        Self { live: Live::on(console), since: bus::clock::now(), shown: Mutex::new(shown) }
+/// A host that has not ended.
+struct Open {
+    /// What was seen of it, once somebody looked.
+    seen: Option<Seen>,
+    status: HostStatus,
+}
+
+impl<'a> Watching<'a> {
+    pub(crate) fn on(console: &'a Console, required: &BTreeMap<String, Required>) -> Self {
+        let (live, shown) = (Live::on(console), Mutex::new(Shown::unseen(required)));
+        Self { console, live, since: bus::clock::now(), shown }
     }
 
     /// Nobody sees rows, so lines have to tell that things go on.
@@ -51,29 +66,25 @@ impl Watching {
         self.live.is_none()
     }
 
-    /// Somebody sees rows, and some say that a host is queued.
-    pub(crate) fn wonders_why(&self) -> bool {
-        !self.is_blind() && self.shown().hosts.values().any(|it| matches!(it, Stand::Queued(_)))
+    /// Between two looks at why hosts wait.
+    pub(crate) fn every(&self) -> Duration {
+        if self.is_blind() { HEARTBEAT } else { LOOK }
     }
 
-    /// The living workers, as just read.
-    pub(crate) fn knows(&self, workers: Vec<Presence>) {
-        self.shown().workers = Some(workers);
+    /// The classes of all hosts, if some wait for reasons that only the queue can tell.
+    pub(crate) fn wonders_why(&self) -> Option<BTreeSet<Class>> {
+        let nobody_listens = self.is_blind() && self.console.is_quiet();
+        if nobody_listens { None } else { self.shown().wonders_why() }
+    }
+
+    /// What is around the hosts, as just read.
+    pub(crate) fn knows(&self, around: Around) {
+        self.shown().knows(around, bus::clock::now());
     }
 
     /// A host as just read, and how it ended if it did.
-    pub(crate) fn sees(
-        &self,
-        label: &str,
-        required: &Required,
-        seen: &Seen,
-        ended: Option<&HostResult>,
-    ) {
-        let stand = match ended {
-            Some(result) => Stand::Ended(result.standing, result.outcome.clone()),
-            None => stand(label, required, seen, bus::clock::now()),
-        };
-        self.shown().hosts.insert(label.to_owned(), stand);
+    pub(crate) fn sees(&self, label: &str, seen: Seen, ended: Option<&HostResult>) {
+        self.shown().sees(label, seen, ended, bus::clock::now());
     }
 
     pub(crate) fn show(&self) {
@@ -82,8 +93,19 @@ impl Watching {
         }
     }
 
+    /// The same, or a sign of life where nothing is redrawn.
+    pub(crate) fn tell(&self) {
+        match &self.live {
+            Some(_) => self.show(),
+            None => {
+                let line = self.shown().line();
+                self.console.say(&line);
+            }
+        }
+    }
+
     /// Draws for as long as it is polled.
-    pub(crate) async fn keep(&self, bus: &Bus) -> std::convert::Infallible {
+    pub(crate) async fn keep(&self, bus: &Bus) -> Infallible {
         match &self.live {
             Some(live) => live.keep(bus).await,
             None => std::future::pending().await,
@@ -96,65 +118,90 @@ impl Watching {
 }
 
 impl Shown {
+    fn unseen(required: &BTreeMap<String, Required>) -> Self {
+        let unseen = |(label, it): (&String, &Required)| {
+            let status = HostStatus::unseen(it.job.clone(), it.class.clone());
+            (label.clone(), Host::Open(Box::new(Open { seen: None, status })))
+        };
+        Self { hosts: required.iter().map(unseen).collect(), around: Around::default() }
+    }
+
+    fn wonders_why(&self) -> Option<BTreeSet<Class>> {
+        // A retry whose time has come waits for what every queued job waits for.
+        let queued = |status: &HostStatus| match &status.stand {
+            Stand::Queued(_) => true,
+            Stand::Waiting { left, .. } => left.is_zero(),
+            Stand::Running { .. } | Stand::Finished(_) => false,
+        };
+        let open = || self.open().map(|(_, status)| status);
+        open().any(queued).then(|| open().map(|status| status.class.clone()).collect())
+    }
+
+    fn sees(&mut self, label: &str, seen: Seen, ended: Option<&HostResult>, now: Timestamp) {
+        let Some(Host::Open(open)) = self.hosts.get(label) else { return };
+        let job = open.status.job.clone();
+        let host = match ended {
+            Some(HostResult { standing, outcome, .. }) => {
+                Host::Ended { job, standing: *standing, outcome: outcome.clone() }
+            }
+            None => {
+                let look = Look { around: &self.around, now };
+                let status = HostStatus::of(job, &open.status.class, &seen, look);
+                Host::Open(Box::new(Open { seen: Some(seen), status }))
+            }
+        };
+        self.hosts.insert(label.to_owned(), host);
+    }
+
+    /// Judges all of them anew. One that is taken is ahead of no other any more.
+    fn knows(&mut self, mut around: Around, now: Timestamp) {
+        let taken: HashSet<&JobKey> = self.hosts.values().filter_map(Host::taken).collect();
+        around.take_out(&taken);
+        self.around = around;
+        let look = Look { around: &self.around, now };
+        for host in self.hosts.values_mut() {
+            if let Host::Open(open) = host
+                && let Open { seen: Some(seen), status } = &mut **open
+            {
+                *status = HostStatus::of(status.job.clone(), &status.class, seen, look);
+            }
+        }
+    }
+
+    fn open(&self) -> impl Iterator<Item = (&str, &HostStatus)> {
+        self.hosts.iter().filter_map(|(label, host)| match host {
+            Host::Open(open) => Some((label.as_str(), &open.status)),
+            Host::Ended { .. } => None,
+        })
+    }
+
     fn board(&self, since: Timestamp) -> Board {
-        let mut board = Board { expected: self.hosts.len(), since, ..Board::default() };
         let mut ended: BTreeMap<(Mood, &str), usize> = BTreeMap::new();
-        let mut waits = |why: String| *board.waiting.entry(why).or_default() += 1;
-        for stand in self.hosts.values() {
-            match stand {
-                Stand::Queued(required) => waits(self.why(required)),
-                Stand::Retries(cause) => waits(format!("waiting: retry after {cause}")),
-                Stand::Runs(running) => board.running.push((**running).clone()),
-                Stand::Ended(standing, outcome) => {
-                    *ended.entry((mood(*standing), outcome)).or_default() += 1;
-                }
+        for host in self.hosts.values() {
+            if let Host::Ended { standing, outcome, .. } = host {
+                *ended.entry((mood(*standing), outcome)).or_default() += 1;
             }
         }
         let ended = ended.into_iter().map(|((mood, name), n)| (mood, name.to_owned(), n));
-        board.ended = ended.collect();
-        board
+        let ended = ended.collect();
+        Board { ended, expected: self.hosts.len(), since, ..Board::of_open(self.open()) }
     }
 
-    /// Why no worker has it yet, as far as the workers tell; `producer status` knows more.
-    fn why(&self, required: &Required) -> String {
-        let (class, repo) = (&required.class, &required.job.repo);
-        let of_class = |it: &&Presence| !it.draining && it.classes.contains(class);
-        match &self.workers {
-            Some(workers) if !workers.iter().any(|it| of_class(&it)) => {
-                format!("queued: no worker for class {class}")
-            }
-            Some(workers) if !workers.iter().any(|it| it.serves(class, repo)) => {
-                format!("queued: no worker for repo {repo} of class {class}")
-            }
-            _ => "queued".to_owned(),
-        }
+    /// `3 of 9 hosts have ended, 2 queued: no worker for class aarch64-linux (…)`
+    fn line(&self) -> String {
+        let (all, open) = (self.hosts.len(), self.open().count());
+        let stuck = reasons::stuck(self.open().map(|(_, status)| status));
+        format!("{} of {all} hosts have ended{stuck}", all - open)
     }
 }
 
-/// How a host stands that has not ended. A record of another asking than the current one is history.
-fn stand(label: &str, required: &Required, seen: &Seen, now: Timestamp) -> Stand {
-    let request = seen.request.value.as_ref();
-    let record = seen.record.value.as_ref();
-    let record =
-        record.filter(|record| request.is_none_or(|it| it.incarnation == record.incarnation));
-    let attempt = record.and_then(|record| record.attempts.last());
-    match (record.map(|record| (record, &record.state)), attempt) {
-        (Some((record, State::Running(running))), Some(attempt)) => {
-            Stand::Runs(Box::new(Running {
-                name: label.to_owned(),
-                job: required.job.clone(),
-                epoch: record.epoch,
-                worker: running.worker.clone(),
-                silent: running.silent(seen.record.time, now).is_some(),
-                phase: running.phase,
-                progress: running.progress,
-                since: attempt.at,
-                usual: None,
-                said: None,
-            }))
+impl Host {
+    /// No worker has still to take it.
+    fn taken(&self) -> Option<&JobKey> {
+        match self {
+            Self::Open(open) => open.status.is_taken().then_some(&open.status.job),
+            Self::Ended { job, .. } => Some(job),
         }
-        (Some((_, State::Waiting(waiting))), _) => Stand::Retries(waiting.reason.in_words()),
-        _ => Stand::Queued(required.clone()),
     }
 }
 

@@ -8,6 +8,7 @@ use options::{Console, Push};
 use proto::{
     ExitCode, Host, Identity, JobKey, Repo, Revision, RunId, RunRecord, TraceParent, run::run_key,
 };
+use stand::Seen;
 use telemetry::span::{self, Conclusion};
 use tracing::{Instrument as _, Span};
 
@@ -16,7 +17,7 @@ use crate::{
     error::Error,
     failing::{Failing, What},
     figures,
-    pool::{Seen, seen_all},
+    pool::seen_all,
     render,
     verdict::{Finding, Verdict},
 };

@@ -10,8 +10,9 @@ use proto::{
     gate::{Doubt, HostStanding, Required},
     request::Ask,
 };
+use stand::Seen;
 
-use super::{AT_ONCE, Pool, Seen, seen};
+use super::{AT_ONCE, Pool, seen};
 use crate::plan::Look;
 
 /// Jobs that ended without an answer that counts: infrastructure, or a result that nobody who is

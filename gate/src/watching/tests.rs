@@ -1,92 +1,126 @@
-use proto::{Incarnation, Record, Request};
-use serde_json::json;
+use std::collections::BTreeMap;
+
+use bus::{Lane, LaneState};
+use proto::{
+    AttemptEnd, InfraKind, Presence, Priority, Record, State, Waiting, subject::JobSubject,
+};
+use stand::examples::{class, entry, job, presence, record, request, running};
 
 use super::*;
 
-const NIL: &str = "00000000-0000-0000-0000-000000000000";
-const STORED: u64 = 1_000_000;
-const LEASE_MS: u64 = 60_000;
+const NOW: Timestamp = Timestamp(1_001_000);
 
-fn required(class: &str) -> Required {
-    let job = "homelab.0123456789abcdef0123456789abcdef01234567.web".parse().expect("a job");
-    let class = class.parse().expect("a class");
-    Required { job, class, overrides: proto::Overrides::default(), advisory: false }
+/// A gate that waits for these hosts, by their labels.
+fn waits_for(hosts: &[&str]) -> Shown {
+    let required = |host: &&str| {
+        let (job, class) = (job(host), class("aarch64-linux"));
+        let overrides = proto::Overrides::default();
+        (format!("r/{host}"), Required { job, class, overrides, advisory: false })
+    };
+    Shown::unseen(&hosts.iter().map(required).collect())
 }
 
-/// A job asked for now, with a record of that asking in this state.
-fn seen(state: &serde_json::Value) -> Seen {
-    let request = json!({"v": 1, "class": "x86_64-linux", "incarnation": NIL, "wanted_by": {}});
-    let attempt = json!({"epoch": 1, "worker": "w1", "instance": NIL, "at": 5});
-    let record =
-        json!({"v": 1, "epoch": 1, "incarnation": NIL, "attempts": [attempt], "state": state});
-    let request: Request = serde_json::from_value(request).expect("a request");
-    let record: Record = serde_json::from_value(record).expect("a record");
-    let time = Timestamp(STORED);
-    Seen {
-        request: bus::Entry { value: Some(request), revision: 1, time },
-        record: bus::Entry { value: Some(record), revision: 1, time },
-    }
+/// Asked for by somebody, and with this record.
+fn seen(record: Option<Record>) -> Seen {
+    Seen { request: entry(Some(request(1, 1))), record: entry(record) }
 }
 
-fn running() -> serde_json::Value {
-    json!({"is": "running", "instance": NIL, "worker": "w1", "lease_ms": LEASE_MS, "phase": "build"})
+fn queued(host: &str) -> JobSubject {
+    let (class, priority) = (class("aarch64-linux"), Priority::Normal);
+    JobSubject { class, priority, job: job(host), incarnation: request(1, 1).incarnation }
 }
 
-fn at(ms: u64) -> Timestamp {
-    Timestamp(STORED + ms)
+fn around(workers: Vec<Presence>, hosts: &[&str], state: LaneState) -> Around {
+    let lane = Lane { class: class("aarch64-linux"), priority: Priority::Normal, state };
+    Around::of(workers, hosts.iter().map(|host| queued(host)).collect(), vec![lane])
 }
 
-fn board(stands: Vec<Stand>, workers: Option<Vec<Presence>>) -> Board {
-    let hosts = stands.into_iter().enumerate().map(|(n, stand)| (format!("h{n}"), stand));
-    Shown { hosts: hosts.collect(), workers }.board(Timestamp(0))
-}
-
-fn worker(classes: &[&str], repos: &[&str]) -> Presence {
-    let presence = json!({"v": 1, "worker": "w1", "instance": NIL, "classes": classes,
-        "repos": repos, "slots": 1, "jobs": [], "version": "0", "since": 0});
-    serde_json::from_value(presence).expect("a worker")
+fn waits(shown: &Shown) -> Vec<String> {
+    let waiting: BTreeMap<String, usize> = shown.board(NOW).waiting;
+    waiting.into_iter().map(|(why, hosts)| format!("{hosts} {why}")).collect()
 }
 
 #[test]
-fn a_worker_whose_lease_ran_out_a_while_ago_is_silent() {
-    let silent = |ms| {
-        let stand = stand("web", &required("x86_64-linux"), &seen(&running()), at(ms));
-        board(vec![stand], None).running[0].silent
+fn what_waits_says_for_what_as_soon_as_somebody_looked() {
+    let mut shown = waits_for(&["a", "b"]);
+    assert_eq!(waits(&shown), ["2 queued"], "nobody looked");
+    shown.sees("r/a", seen(None), None, NOW);
+    shown.sees("r/b", seen(None), None, NOW);
+    let classes = shown.wonders_why().expect("they wait");
+    assert_eq!(classes, [class("aarch64-linux")].into());
+
+    let arm = || vec![presence("aarch64-linux")];
+    let mut look = |workers, state| {
+        shown.knows(around(workers, &["x", "a", "b"], state), NOW);
+        (waits(&shown), shown.line())
     };
-    assert!(!silent(0));
-    assert!(!silent(LEASE_MS + 9_000), "clocks differ");
-    assert!(silent(LEASE_MS + 11_000));
+    let open = LaneState::Open;
+    let none = "0 of 2 hosts have ended";
+    let (waits, line) = look(arm(), open);
+    assert_eq!(waits, ["2 queued, the first of them as 2 of 3"]);
+    assert_eq!(line, none, "their turn comes");
+    let paused = "2 queued: class aarch64-linux is paused; `producer resume aarch64-linux`";
+    let (waits, line) = look(arm(), LaneState::Paused(Duration::from_secs(9)));
+    assert_eq!(waits, [paused]);
+    assert_eq!(line, format!("{none}, {paused}"));
+    let (waits, _) = look(arm(), LaneState::Missing);
+    assert!(waits[0].starts_with("2 queued: nobody set class aarch64-linux up; "), "{waits:?}");
+    let (waits, _) = look(Vec::new(), open);
+    assert!(waits[0].starts_with("2 queued: no worker for class aarch64-linux"), "{waits:?}");
+    let full = Presence { paused: Some("the disk is full".into()), ..presence("aarch64-linux") };
+    let (waits, _) = look(vec![full], open);
+    assert_eq!(waits, ["2 queued: w1 takes nothing now: the disk is full"]);
 }
 
 #[test]
-fn what_waits_says_for_what() {
-    let infra = json!({"why": "infra", "kind": "disk-full", "message": "no room"});
-    let waiting = |reason| {
-        let state = json!({"is": "waiting", "delay_ms": 5, "reason": reason});
-        stand("web", &required("x86_64-linux"), &seen(&state), at(0))
+fn what_a_worker_has_or_has_ended_is_ahead_of_no_other() {
+    let mut shown = waits_for(&["a", "b", "c"]);
+    shown.sees("r/a", seen(Some(record(1, running()))), None, NOW);
+    let built = HostResult {
+        standing: HostStanding::Built,
+        outcome: "built".into(),
+        drv_path: None,
+        out_path: None,
+        leaf: None,
+        message: None,
+        attempts: 1,
+        build_ms: 0,
+        reused: false,
+        flaky: false,
+        pre_existing: false,
+        advisory: false,
     };
-    let mut other_asking = seen(&running());
-    let record = other_asking.record.value.as_mut().expect("a record");
-    record.incarnation = Incarnation(uuid::Uuid::from_u128(7));
-    let stands = || {
-        vec![
-            waiting(json!({"why": "handed-back"})),
-            waiting(infra.clone()),
-            Stand::Queued(required("aarch64-linux")),
-            stand("web", &required("x86_64-linux"), &other_asking, at(0)),
-        ]
-    };
-    let waits = |workers| board(stands(), workers).waiting.into_keys().collect::<Vec<_>>();
+    shown.sees("r/b", seen(None), Some(&built), NOW);
+    shown.sees("r/c", seen(None), None, NOW);
+    // No worker has told so far what became of the others.
+    let workers = vec![presence("aarch64-linux")];
+    shown.knows(around(workers, &["a", "b", "c"], LaneState::Open), NOW);
 
-    let retries = ["waiting: retry after a hand-back", "waiting: retry after disk-full"];
-    assert_eq!(waits(None), ["queued", retries[0], retries[1]], "nobody looked");
-    let served = worker(&["x86_64-linux"], &["homelab"]);
-    let none = "queued: no worker for class aarch64-linux";
-    assert_eq!(waits(Some(vec![served.clone()])), ["queued", none, retries[0], retries[1]]);
-    let elsewhere = worker(&["x86_64-linux"], &["other"]);
-    let repo = "queued: no worker for repo homelab of class x86_64-linux";
-    assert_eq!(waits(Some(vec![elsewhere])), [none, repo, retries[0], retries[1]]);
-    let draining = Presence { draining: true, ..served };
-    let both = [none, "queued: no worker for class x86_64-linux", retries[0], retries[1]];
-    assert_eq!(waits(Some(vec![draining])), both);
+    let board = shown.board(NOW);
+
+    let rows: Vec<&str> = board.running.iter().map(|row| row.name.as_str()).collect();
+    assert_eq!(rows, ["r/a"]);
+    assert_eq!(waits(&shown), ["1 queued, the first of them as 1 of 1"]);
+    assert_eq!(board.ended, [(Mood::Good, "built".to_owned(), 1)]);
+    assert_eq!((board.expected, shown.line().as_str()), (3, "1 of 3 hosts have ended"));
+}
+
+#[test]
+fn nothing_is_asked_while_nothing_is_queued() {
+    let mut shown = waits_for(&["a", "b"]);
+    shown.sees("r/a", seen(Some(record(1, running()))), None, NOW);
+    let reason = AttemptEnd::Infra { kind: InfraKind::DiskFull, message: "no".into() };
+    let waiting = State::Waiting(Waiting { delay_ms: 30_000, reason });
+    let retried = || seen(Some(record(1, waiting.clone())));
+    shown.sees("r/b", retried(), None, NOW);
+    assert_eq!(shown.wonders_why(), None);
+    assert_eq!(waits(&shown), ["1 waiting: retry after disk-full"]);
+
+    // Its time has come, and nobody takes it.
+    let later = Timestamp(NOW.0 + 60_000);
+    shown.sees("r/b", retried(), None, later);
+    assert!(shown.wonders_why().is_some());
+    shown.knows(around(Vec::new(), &["b"], LaneState::Open), later);
+    let waits = waits(&shown);
+    assert!(waits[0].starts_with("1 queued: no worker for class aarch64-linux"), "{waits:?}");
 }

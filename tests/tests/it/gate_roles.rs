@@ -1,11 +1,13 @@
 //! The gate as a process of its own on a broker with exactly the rendered roles: its role is enough
 //! for all that it does, and it never asks for more.
 
+use std::process::Command;
+
 use proto::{subject, topology};
 use serde_json::Value;
 use tests::{
-    Flake, KeyedOptions, KeyedPool, MockForge, NixStore, Output, Repo, eventually, forge::Persona,
-    pool::REPO, process::run, updates::locked,
+    Flake, KeyedOptions, KeyedPool, MockForge, NixStore, Output, Repo, Terminal, eventually,
+    forge::Persona, pool::REPO, process::run, updates::locked,
 };
 
 use crate::{DEADLINE, roles::block_on};
@@ -34,6 +36,10 @@ impl Site {
 
     /// A gate command in the gate's name; only what `w1` signed counts.
     fn gate(&self, args: &[&str]) -> Output {
+        run(self.command().arg("--json").args(args), DEADLINE)
+    }
+
+    fn command(&self) -> Command {
         let tables = format!(
             "[repos.{REPO}]\nurl = {:?}\nrefs = [\"master\", \"flake-update/*\"]\n{}\n\
              [gate]\ntrusted_workers = [{:?}]\n",
@@ -41,8 +47,7 @@ impl Site {
             self.forge.config(),
             self.pool.keys().public("w1"),
         );
-        let mut gate = self.pool.client_with("gate", "gate", &tables);
-        run(gate.arg("--json").args(args), DEADLINE)
+        self.pool.client_with("gate", "gate", &tables)
     }
 
     fn master(&self) -> String {
@@ -106,6 +111,22 @@ fn the_rendered_role_is_enough_for_a_gate() {
 #[test]
 fn the_rendered_role_is_enough_for_a_gate_in_the_second_ack_form() {
     everything("feature_flags { js_ack_fc_v2: true }\n");
+}
+
+#[test]
+fn the_rendered_role_is_enough_to_say_why_hosts_wait() {
+    let site = Site::start("");
+    let worker = site.pool.worker("w1", "");
+    site.upstream(&Flake::hosts(2).salt("newer"));
+    site.pool.producer("ops", &["pause", "x86_64-linux"]).expect_code(0);
+
+    let terminal = Terminal::start(100, 24, site.command().args(["run", "--repo", REPO]));
+
+    terminal.wait_for("2 queued: class x86_64-linux is paused; ", DEADLINE);
+    site.pool.producer("ops", &["resume", "x86_64-linux"]).expect_code(0);
+    assert_eq!(terminal.wait(DEADLINE), 0, "{:#?}", terminal.everything());
+    drop(worker);
+    assert_eq!(site.pool.server.violations(), Vec::<String>::new());
 }
 
 #[test]

@@ -235,6 +235,28 @@ fn a_gate_shows_the_hosts_that_it_waits_for() {
 }
 
 #[test]
+fn a_gate_says_that_a_class_is_paused_and_how_near_its_hosts_are() {
+    let site = Updates::start(&Flake::hosts(1));
+    let held = ["h01", "h02", "h03"];
+    site.upstream(&held.iter().fold(Flake::hosts(3), |flake, host| flake.held(host)));
+    let slots = WorkerOptions { slots: 1, ..WorkerOptions::default() };
+    let _worker = site.pool.worker_with("w1", &slots);
+    site.pool.producer(&["pause", "x86_64-linux"]).expect_code(0);
+
+    let terminal = Terminal::start(100, 24, &site.gate(&["run", "--repo", "homelab"]));
+
+    let paused = "3 queued: class x86_64-linux is paused; `producer resume x86_64-linux`";
+    terminal.wait_for(paused, DEADLINE);
+    site.pool.producer(&["resume", "x86_64-linux"]).expect_code(0);
+    // The worker has room for one of them.
+    terminal.wait_for("2 queued, the first of them as 1 of 2", DEADLINE);
+    for host in held {
+        site.pool.store.release(host);
+    }
+    assert_eq!(terminal.wait(DEADLINE), 0, "{:#?}", terminal.everything());
+}
+
+#[test]
 fn a_ci_gets_a_failure_in_a_group_that_folds() {
     let pool = Pool::start();
     let rev = pool.commit("master", &Flake::hosts(1).failing("h01"));

@@ -1,6 +1,6 @@
 //! Jobs that nobody can build yet, and people who watch them.
 
-use tests::{Flake, Pool, WorkerOptions, eventually};
+use tests::{Flake, Pool, Updates, WorkerOptions, eventually};
 
 use crate::{DEADLINE, all_built, host, text};
 
@@ -65,6 +65,28 @@ fn a_repo_that_no_worker_has_waits_and_says_so() {
     let extra = format!("[repos.homelba]\nurl = {:?}\n", pool.repo.url());
     let _second = pool.worker_with("w2", &WorkerOptions { extra, ..WorkerOptions::default() });
     all_built(pool.producer(&["watch", &run, "--timeout", "60s", "--json"]), 1);
+}
+
+#[test]
+fn without_a_terminal_lines_say_why_nobody_takes_what_waits() {
+    let site = Updates::start(&Flake::hosts(1));
+    let rev = site.rev("master");
+    site.upstream(&Flake::hosts(2));
+    let worker = site.pool.worker("w1");
+    worker.wait_for_log("ready for jobs", DEADLINE);
+    site.pool.producer(&["pause", "x86_64-linux"]).expect_code(0);
+    let wait = ["submit", "--repo", "homelab", "h01", "--rev", &rev, "--wait"];
+
+    let mut submit = site.pool.spawn_producer("submit", &wait);
+    let mut gate = site.spawn("gate", &[], None);
+
+    let paused = "queued: class x86_64-linux is paused; `producer resume x86_64-linux`";
+    submit.wait_for_log(&format!("0 of 1 finished, 1 {paused}"), DEADLINE);
+    // Its first sign of life comes after half a minute.
+    gate.wait_for_log(&format!("0 of 2 hosts have ended, 2 {paused}"), DEADLINE);
+    site.pool.producer(&["resume", "x86_64-linux"]).expect_code(0);
+    assert!(submit.wait(DEADLINE).success(), "{}", submit.log());
+    assert!(gate.wait(DEADLINE).success(), "{}", gate.log());
 }
 
 #[test]
