@@ -38,6 +38,8 @@ pub struct Running {
     pub worker: WorkerName,
     /// Its lease ran out: the worker died, froze or lost the broker.
     pub silent: bool,
+    /// Nobody wants it any more.
+    pub unwanted: bool,
     pub phase: Phase,
     pub progress: Option<Progress>,
     /// When it was claimed, by its worker's clock.
@@ -71,7 +73,8 @@ impl Board {
 impl Running {
     /// The row of a host, if a worker has it.
     fn of(name: &str, status: &HostStatus) -> Option<Self> {
-        let (Stand::Running { running, silent }, Some(claim)) = (&status.stand, status.claim)
+        let (Stand::Running { running, silent, unwanted }, Some(claim)) =
+            (&status.stand, status.claim)
         else {
             return None;
         };
@@ -81,6 +84,7 @@ impl Running {
             epoch: claim.epoch,
             worker: running.worker.clone(),
             silent: silent.is_some(),
+            unwanted: *unwanted,
             phase: running.phase,
             progress: running.progress,
             since: claim.at,
@@ -99,7 +103,7 @@ mod tests {
     #[test]
     fn what_runs_has_a_row_and_the_rest_is_counted_by_why_it_waits() {
         let proto::State::Running(running) = examples::running() else { panic!("it runs") };
-        let runs = |silent| Stand::Running { running: running.clone(), silent };
+        let runs = |silent| Stand::Running { running: running.clone(), silent, unwanted: false };
         let queued = |position| Stand::Queued(Queue::Served(Some(Place { position, of: 7 })));
         let silence = Some(Duration::from_secs(60));
         let stands = [runs(None), queued(5), runs(silence), queued(3)];

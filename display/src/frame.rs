@@ -169,9 +169,10 @@ fn clocks(it: &Running, now: Timestamp) -> String {
 }
 
 fn worker(it: &Running) -> String {
-    match it.silent {
-        true => format!("{} is silent", it.worker),
-        false => it.worker.to_string(),
+    match (it.silent, it.unwanted) {
+        (true, _) => format!("{} is silent", it.worker),
+        (false, true) => format!("{}, being cancelled", it.worker),
+        (false, false) => it.worker.to_string(),
     }
 }
 

@@ -67,9 +67,13 @@ impl<'a> Progress<'a> {
 fn same_attempt(before: &HostStatus, after: &HostStatus) -> bool {
     match (&before.stand, &after.stand) {
         (
-            Stand::Running { running: was, silent: None },
-            Stand::Running { running, silent: None },
-        ) => was.instance == running.instance && before.attempt == after.attempt,
+            Stand::Running { running: was, silent: None, unwanted: before_unwanted },
+            Stand::Running { running, silent: None, unwanted },
+        ) => {
+            was.instance == running.instance
+                && before.attempt == after.attempt
+                && before_unwanted == unwanted
+        }
         _ => false,
     }
 }
@@ -115,7 +119,8 @@ mod tests {
     #[test]
     fn a_board_has_a_row_for_what_runs_and_counts_the_rest() {
         let proto::State::Running(running) = running() else { panic!("a running state") };
-        let running = status("a", Some(1), Stand::Running { running, silent: None });
+        let running =
+            status("a", Some(1), Stand::Running { running, silent: None, unwanted: false });
         let queued = |name, position| {
             let place = Place { position, of: 7 };
             status(name, None, Stand::Queued(Queue::Served(Some(place))))

@@ -43,6 +43,8 @@ pub enum Stand {
         running: Running,
         /// The lease ran out this long ago: the worker died, froze or lost the broker.
         silent: Option<Duration>,
+        /// Nobody wants it any more: its worker kills it, unless it ends before that.
+        unwanted: bool,
     },
     /// Between two attempts.
     Waiting {
@@ -201,10 +203,11 @@ impl HostStatus {
                 let class = &self.class;
                 format!("queued: nobody set class {class} up; `producer setup --classes {class}`")
             }
-            Stand::Running { running, silent: None } => {
-                format!("running ({}) on {}", running.phase.name(), running.worker)
+            Stand::Running { running, silent: None, unwanted } => {
+                let cancelled = if *unwanted { ", being cancelled" } else { "" };
+                format!("running ({}) on {}{cancelled}", running.phase.name(), running.worker)
             }
-            Stand::Running { running, silent: Some(_) } => {
+            Stand::Running { running, silent: Some(_), .. } => {
                 format!("running ({}), but {} is silent", running.phase.name(), running.worker)
             }
             Stand::Waiting { reason, .. } => format!("waiting: retry after {}", reason.in_words()),
@@ -236,9 +239,10 @@ fn stand(
             Stand::Finished(Box::new(withdrawn(request, seen.request.time)))
         }
         (None, request) => Stand::Queued(queue(class, job, request, look.around)),
-        (Some(State::Running(running)), _) => {
+        (Some(State::Running(running)), request) => {
             let silent = running.silent(seen.record.time, look.now);
-            Stand::Running { running: running.clone(), silent }
+            let unwanted = request.is_some_and(|request| !request.wanted());
+            Stand::Running { running: running.clone(), silent, unwanted }
         }
         (Some(State::Waiting(waiting)), _) => {
             let last = record.and_then(|record| record.attempts.last());

@@ -15,6 +15,7 @@ fn running(name: &str, seconds: u64) -> Running {
         epoch: Epoch(1),
         worker: "w1".parse().expect("a name"),
         silent: false,
+        unwanted: false,
         phase: Phase::Build,
         progress: None,
         since: Timestamp(NOW.0 - seconds * SECOND),
@@ -148,6 +149,10 @@ fn what_is_cut_off_ends_with_a_mark() {
     assert_eq!(texts(&board, 21, 24)[0], "web  build  1s  w1 …");
     board.running.push(Running { silent: true, ..running("db", 1) });
     board.running[0].said = None;
+    board.running[1].unwanted = true;
+    assert_eq!(texts(&board, 80, 24)[1], "db   build  1s  w1 is silent");
+    board.running[1].silent = false;
+    assert_eq!(texts(&board, 80, 24)[1], "db   build  1s  w1, being cancelled");
     assert_eq!(texts(&board, 20, 24)[0], "web  build  1s  w1");
     board.running[0].name = "a-name-that-is-longer-than-its-column".into();
     let row = &texts(&board, 80, 24)[0];

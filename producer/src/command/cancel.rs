@@ -2,7 +2,9 @@
 //! runs is killed by its worker, which also writes the outcome.
 
 use bus::Bus;
-use proto::{ExitCode, Host, JobKey, Outcome, Record, RunId, RunRecord, event::RunChange};
+use proto::{
+    ExitCode, Host, JobKey, Outcome, Record, RunId, RunRecord, WorkerName, event::RunChange,
+};
 use serde_json::json;
 use stand::Seen;
 
@@ -86,6 +88,8 @@ struct Left {
     wanted: Vec<RunId>,
     /// How this asking for it ended, if it did.
     outcome: Option<Outcome>,
+    /// The worker that has it: it may end it as built before it hears of this.
+    held_by: Option<WorkerName>,
 }
 
 impl Left {
@@ -102,23 +106,25 @@ async fn left(bus: &Bus, job: &JobKey) -> Result<Option<Left>, bus::Error> {
     let Some(request) = request.value else { return Ok(None) };
     let record = record.value.filter(|record| record.incarnation == request.incarnation);
     let outcome = record.as_ref().and_then(Record::outcome).cloned();
-    Ok(Some(Left { wanted: request.wanted_by.into_keys().collect(), outcome }))
+    let held_by = record.as_ref().and_then(Record::running).map(|it| it.worker.clone());
+    Ok(Some(Left { wanted: request.wanted_by.into_keys().collect(), outcome, held_by }))
 }
 
 /// What became of one host of the run.
 fn said(job: &JobKey, wished: bool, left: &Left) -> String {
     let host = &job.host;
-    match (wished, left.wanted.len(), &left.outcome) {
-        (false, _, _) => format!("{host}: this run does not want it"),
-        (true, 0, None | Some(Outcome::Cancelled)) => format!("{host}: cancelled"),
-        (true, _, Some(outcome)) => format!("{host}: had ended as {}", outcome.name()),
-        (true, n, None) => format!("{host}: goes on, {n} more want it"),
+    match (wished, left.wanted.len(), &left.outcome, &left.held_by) {
+        (false, ..) => format!("{host}: this run does not want it"),
+        (true, 0, None, Some(worker)) => format!("{host}: being cancelled on {worker}"),
+        (true, 0, None | Some(Outcome::Cancelled), _) => format!("{host}: cancelled"),
+        (true, _, Some(outcome), _) => format!("{host}: had ended as {}", outcome.name()),
+        (true, n, None, _) => format!("{host}: goes on, {n} more want it"),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use stand::examples::job;
+    use stand::examples::{job, worker};
 
     use super::*;
 
@@ -126,12 +132,15 @@ mod tests {
     fn it_says_whether_there_was_anything_to_cancel() {
         let check = |wished, wanted: usize, outcome, expected: &str| {
             let wanted = vec![RunId(uuid::Uuid::nil()); wanted];
-            assert_eq!(said(&job("web"), wished, &Left { wanted, outcome }), expected);
+            let left = Left { wanted, outcome, held_by: None };
+            assert_eq!(said(&job("web"), wished, &left), expected);
         };
         check(true, 0, None, "web: cancelled");
         check(true, 0, Some(Outcome::Cancelled), "web: cancelled");
         check(true, 2, None, "web: goes on, 2 more want it");
         check(true, 2, Some(Outcome::Superseded), "web: had ended as superseded");
         check(false, 1, None, "web: this run does not want it");
+        let held = Left { held_by: Some(worker()), ..Left::default() };
+        assert_eq!(said(&job("web"), true, &held), "web: being cancelled on w1");
     }
 }

@@ -147,7 +147,7 @@ mod tests {
         let hosts = [
             status("a", Some(1), end(built(true))),
             status("b", Some(2), end(failed())),
-            status("c", Some(1), Stand::Running { running, silent: None }),
+            status("c", Some(1), Stand::Running { running, silent: None, unwanted: false }),
             status("d", None, Stand::Queued(Queue::Served(Some(Place { position: 2, of: 3 })))),
         ];
         let job = job("a");

@@ -112,7 +112,7 @@ fn row(status: &HostStatus, now: Timestamp) -> [Cell; 6] {
         Stand::Running { silent: Some(silent), .. } => {
             format!("{} for {}", status.phrase(), short(*silent))
         }
-        Stand::Running { running, silent: None } => status.phrase() + &progress(running),
+        Stand::Running { running, silent: None, .. } => status.phrase() + &progress(running),
         stand => status.phrase() + &detail(stand),
     };
     // So far, of one that goes on.

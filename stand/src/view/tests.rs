@@ -97,7 +97,8 @@ fn what_nobody_wants_any_more_reads_as_cancelled() {
     let waiting = State::Waiting(Waiting { delay_ms: 30_000, reason });
     check(Some(request(1, 0)), Some(record(1, waiting)), &[], "cancelled");
     // It may be built a moment before it is killed.
-    check(Some(request(1, 0)), Some(record(1, running())), &[], "running (evaluate) on w1");
+    let phrase = "running (evaluate) on w1, being cancelled";
+    check(Some(request(1, 0)), Some(record(1, running())), &[], phrase);
     let superseded_by = Some(RunId(Uuid::nil()));
     check(Some(Request { superseded_by, ..request(1, 0) }), None, &[], "superseded");
     let built = State::Finished(finished(built(false)));

@@ -56,6 +56,25 @@ pub(crate) fn a_cancel(pool: &Pool) {
 }
 
 #[test]
+fn what_a_worker_still_has_is_being_cancelled_and_not_cancelled() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1).held("h01"));
+    let worker = pool.worker("w1");
+    let run = asked(&pool, &["h01", "--rev", &rev]);
+    pool.store.wait_for_build(&system_name("h01"), DEADLINE);
+    // It hears of the cancel when it goes on.
+    worker.sigstop();
+
+    let cancelled = pool.producer(&["cancel", &run]).expect_code(0);
+
+    assert_eq!(cancelled.stdout, "h01: being cancelled on w1\n");
+    let status = pool.producer(&["status", &run]).expect_code(0);
+    assert!(status.stdout.contains(") on w1, being cancelled"), "{status}");
+    worker.sigcont();
+    pool.producer(&["watch", &run, "--timeout", "20s"]).expect_code(4);
+}
+
+#[test]
 fn a_cancel_that_meets_the_end_of_the_build_has_one_outcome_everywhere() {
     const ROUNDS: u32 = 12;
     let pool = Pool::start();

@@ -60,7 +60,7 @@ pub(crate) fn running(look: &Look<'_>) -> Markup {
 
 fn in_hand(look: &Look<'_>, it: &InHand) -> Markup {
     let job = &it.status.job;
-    let Stand::Running { running, silent } = &it.status.stand else { return html! {} };
+    let Stand::Running { running, silent, unwanted } = &it.status.stand else { return html! {} };
     html! {
         tr {
             th scope="row" { a href=(job_path(job)) { (job.host) } }
@@ -78,6 +78,7 @@ fn in_hand(look: &Look<'_>, it: &InHand) -> Markup {
             td {
                 (running.worker)
                 @if silent.is_some() { " " strong { "is silent" } }
+                @else if *unwanted { ", being cancelled" }
             }
             td class="line" {
                 @if let Some(line) = look.model.last_line(job) { code { (foreign(line)) } }
