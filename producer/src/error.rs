@@ -103,10 +103,18 @@ pub enum Error {
     /// Nobody ever asked for it.
     #[error("find job {job}: nobody asked for it{hint}")]
     UnknownJob {
-        /// Which.
-        job: JobKey,
+        /// Its name.
+        job: String,
         /// What may have been meant.
         hint: String,
+    },
+    /// Its first digits are those of several commits.
+    #[error("find {name}: several fit: {fitting}; name one of them")]
+    Ambiguous {
+        /// As it was named.
+        name: String,
+        /// Whole names, with commas between.
+        fitting: String,
     },
     /// Nothing is known of a host.
     #[error("find the history of {host} of repo {repo}: no result of it is kept{hint}")]
@@ -139,7 +147,7 @@ pub enum Error {
     NamesNoJob(u64),
     /// A job has no hosts of which some failed.
     #[error("retry: --failed is about runs, and {0} is a job")]
-    FailedOfJob(JobKey),
+    FailedOfJob(String),
     /// Nothing is known of a commit.
     #[error("find a job of {0}: nobody asked for one")]
     UnknownRevision(String),
@@ -202,6 +210,7 @@ impl Error {
             | Self::UnknownRun(_)
             | Self::NoRun { .. }
             | Self::UnknownJob { .. }
+            | Self::Ambiguous { .. }
             | Self::NoHistory { .. }
             | Self::Since(_)
             | Self::UnknownRevision(_)

@@ -16,6 +16,7 @@ mod expected;
 mod figures;
 mod follow;
 mod history;
+mod naming;
 mod outage;
 mod progress;
 mod queue;

@@ -8,11 +8,15 @@ use bus::Bus;
 use proto::{Class, Host, JobKey, Repo};
 use settings::did_you_mean;
 
-use crate::{error::Error, outage::retried};
+use crate::{
+    error::Error,
+    naming::{JobName, recorded},
+    outage::retried,
+};
 
 /// A hint for a host that nobody asked for: its repository is not known, or it is like another one.
 pub(crate) async fn host(bus: &Bus, repo: &Repo, host: &Host) -> Result<String, bus::Error> {
-    let jobs = jobs(bus).await?;
+    let jobs = recorded(bus, ">").await?;
     if jobs.iter().all(|job| job.repo != *repo) {
         return Ok(unknown_repo(repo, &jobs));
     }
@@ -23,15 +27,9 @@ pub(crate) async fn host(bus: &Bus, repo: &Repo, host: &Host) -> Result<String, 
 
 /// A hint for a repository of which nothing was found: nothing, if jobs of it are known.
 pub(crate) async fn repo(bus: &Bus, repo: &Repo) -> Result<String, bus::Error> {
-    let jobs = jobs(bus).await?;
+    let jobs = recorded(bus, ">").await?;
     let known = jobs.iter().any(|job| job.repo == *repo);
     Ok(if known { String::new() } else { unknown_repo(repo, &jobs) })
-}
-
-/// All jobs that anybody asked for.
-async fn jobs(bus: &Bus) -> Result<BTreeSet<JobKey>, bus::Error> {
-    let keys = bus.results().keys(">").await?.into_iter().chain(bus.requests().keys(">").await?);
-    Ok(keys.filter_map(|key| key.parse().ok()).collect())
 }
 
 fn unknown_repo(repo: &Repo, jobs: &BTreeSet<JobKey>) -> String {
@@ -51,8 +49,13 @@ pub(crate) async fn known_classes(bus: &Bus, classes: &[Class]) -> Result<(), Er
 
 /// Why a job cannot be looked at: nobody asked for it, and what may have been meant.
 pub(crate) async fn unknown_job(bus: &Bus, job: &JobKey) -> Error {
-    match retried(|| host(bus, &job.repo, &job.host)).await {
-        Ok(hint) => Error::UnknownJob { job: job.clone(), hint },
+    unknown(bus, job.into()).await
+}
+
+/// The same of one by the name that somebody gave it.
+pub(crate) async fn unknown(bus: &Bus, name: JobName) -> Error {
+    match retried(|| host(bus, &name.repo, &name.host)).await {
+        Ok(hint) => Error::UnknownJob { job: name.to_string(), hint },
         Err(error) => error.into(),
     }
 }

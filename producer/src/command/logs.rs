@@ -4,12 +4,13 @@ use std::str::FromStr;
 
 use bus::Bus;
 use flake::ListingError;
-use proto::{Epoch, ExitCode, Host, JobKey, Record, Repo, Revision, RunId, TokenError};
+use proto::{Epoch, ExitCode, Host, JobKey, Record, Repo, RunId};
 use stand::{Around, HostStatus, Look, Seen, Stand};
 
 use crate::{
     context::Context,
     error::Error,
+    naming::{JobName, RevisionName},
     render::{
         log::{Form, LogText},
         text,
@@ -28,15 +29,16 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A host, or a full job key: <repo>.<revision>.<host>
+    /// A host, or a job: <repo>.<revision>.<host>; the first 7 digits of its commit are enough
     #[arg(value_name = "HOST|JOB")]
     target: Target,
     /// The repository, for a host
     #[arg(long, conflicts_with = "run")]
     repo: Option<Repo>,
-    /// The commit, for a host of --repo; else the newest that this identity asked for
+    /// The commit, for a host of --repo, or its first 7 digits; else the newest that this identity
+    /// asked for
     #[arg(long, value_name = "SHA", requires = "repo")]
-    rev: Option<Revision>,
+    rev: Option<RevisionName>,
     /// The run, for a host
     #[arg(long)]
     run: Option<RunId>,
@@ -59,17 +61,17 @@ pub(crate) struct Args {
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
     Host(Host),
-    Job(JobKey),
+    Job(JobName),
 }
 
 impl FromStr for Target {
-    type Err = TokenError;
+    type Err = String;
 
-    fn from_str(value: &str) -> Result<Self, TokenError> {
-        // A host has no dot and a job key has two.
+    fn from_str(value: &str) -> Result<Self, String> {
+        // A host has no dot and a job has two.
         match value.contains('.') {
             true => value.parse().map(Self::Job),
-            false => value.parse().map(Self::Host),
+            false => value.parse().map(Self::Host).map_err(|error| format!("{error}")),
         }
     }
 }
@@ -110,12 +112,12 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
 
 async fn job(bus: &Bus, args: &Args) -> Result<JobKey, Error> {
     let host = match &args.target {
-        Target::Job(job) => return Ok(job.clone()),
+        Target::Job(name) => return name.find(bus).await,
         Target::Host(host) => host,
     };
     if let (Some(repo), Some(revision)) = (&args.repo, &args.rev) {
         let (repo, revision) = (repo.clone(), revision.clone());
-        return Ok(JobKey { repo, revision, host: host.clone() });
+        return JobName { repo, revision, host: host.clone() }.find(bus).await;
     }
     let run = match args.run {
         Some(run) => runs::by_id(bus, run).await?,

@@ -6,21 +6,22 @@ use proto::{ExitCode, JobKey, RunId, Standing, event::RunChange, request::Ask};
 use serde_json::json;
 
 use crate::{
-    again, context::Context, error::Error, outage::retried, runs, snapshot, target::Target,
+    again, context::Context, error::Error, naming::JobName, outage::retried, runs, snapshot,
+    target::Target,
 };
 
 /// Below its help.
 const EXAMPLES: &str = "\
 Examples:
   producer retry --failed 01a205c2-16b4-7095-a68f-a42b236999a4
-  producer retry nixos-servers.<revision>.web01";
+  producer retry nixos-servers.7aafed0b5a3c.web01";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Runs, or single jobs
+    /// Runs, or single jobs: <repo>.<revision>.<host>; the first 7 digits of a commit are enough
     #[arg(value_name = "RUN|JOB", required = true)]
-    targets: Vec<Target>,
+    targets: Vec<Target<JobName>>,
     /// Only hosts that failed for the flake's sake
     #[arg(long)]
     failed: bool,
@@ -37,8 +38,9 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
                     continue;
                 }
             },
-            Target::Job(job) if args.failed => return Err(Error::FailedOfJob(job)),
-            Target::Job(job) => {
+            Target::Job(name) if args.failed => return Err(Error::FailedOfJob(name.to_string())),
+            Target::Job(name) => {
+                let job = name.find(&bus).await?;
                 let run = again::ask_for(&bus, &job, None).await?;
                 said(&job, run.run, context)?;
                 run.run

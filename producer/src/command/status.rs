@@ -1,14 +1,13 @@
 //! `producer status`: one look at every host of a run, or of a commit.
 
-use std::collections::BTreeSet;
-
 use bus::Bus;
 use flake::ListingError;
-use proto::{Class, ExitCode, JobKey, Repo, Revision, RunId, RunRecord};
+use proto::{Class, ExitCode, JobKey, Repo, RunId, RunRecord};
 
 use crate::{
     context::Context,
     error::Error,
+    naming::{self, RevisionName},
     render::{self, Report},
     runs, snapshot,
 };
@@ -29,9 +28,9 @@ pub(crate) struct Args {
     /// The newest run of this repository; with --rev, every host anybody asked for
     #[arg(long)]
     repo: Option<Repo>,
-    /// The commit, 40 hex digits
+    /// The commit, or its first 7 digits
     #[arg(long, value_name = "SHA", requires = "repo")]
-    rev: Option<Revision>,
+    rev: Option<RevisionName>,
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Error> {
@@ -63,20 +62,22 @@ async fn of_run(bus: &Bus, run: RunRecord, context: &Context<'_>) -> Result<Stri
 async fn of_commit(
     bus: &Bus,
     repo: &Repo,
-    revision: &Revision,
+    named: &RevisionName,
     context: &Context<'_>,
 ) -> Result<String, Error> {
-    let commit = format!("{repo}.{revision}");
-    let filter = format!("{commit}.*");
-    let mut keys: BTreeSet<String> = bus.requests().keys(&filter).await?.into_iter().collect();
-    keys.extend(bus.results().keys(&filter).await?);
+    let unknown = || Error::UnknownRevision(format!("{repo}.{named}"));
+    let known = naming::recorded(bus, &format!("{repo}.{}.*", named.wildcard())).await?;
+    let revision = match named.among(known.iter().map(|job| &job.revision)) {
+        Ok(revision) => revision.ok_or_else(unknown)?,
+        Err(fitting) => return Err(naming::ambiguous(named, fitting.into_iter())),
+    };
     let mut jobs: Vec<(JobKey, Class)> = Vec::new();
-    for job in keys.iter().filter_map(|key| key.parse::<JobKey>().ok()) {
+    for job in known.iter().filter(|job| job.revision == *revision) {
         let class = context.config.class_of(repo, &job.host).map_err(ListingError::HostClass)?;
-        jobs.push((job, class));
+        jobs.push((job.clone(), class));
     }
     if jobs.is_empty() {
-        return Err(Error::UnknownRevision(commit));
+        return Err(unknown());
     }
     let around = stand::around::read(bus, jobs.iter().map(|(_, class)| class.clone())).await?;
     let hosts = snapshot::read(bus, jobs, &around).await?;

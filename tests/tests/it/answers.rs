@@ -1,8 +1,9 @@
 //! What people ask: what waits and who could build it, what each worker does, since when a host is
 //! broken, and what became of one job.
 
+use futures_util::StreamExt as _;
 use options::check_documented;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::{Flake, Pool, WorkerOptions, eventually, pool::REPO};
 
 use crate::{DEADLINE, all_built, host, text};
@@ -170,6 +171,103 @@ fn names_that_nobody_knows_come_with_what_may_have_been_meant() {
     );
     check(&["statsu"], "'status'");
     check(&["status", "--rpeo", REPO], "'--repo'");
+}
+
+/// A request of somebody, as it stands in the bucket.
+fn asked_for(pool: &Pool, job: &str) {
+    let request = json!({
+        "v": 1, "class": "x86_64-linux", "wanted_by": {},
+        "incarnation": "01900000-0000-7000-8000-000000000001",
+    });
+    pool.publish(&format!("$KV.nbp-requests.{job}"), request.to_string().as_bytes());
+}
+
+#[test]
+fn the_first_digits_of_a_commit_name_a_job_where_they_fit_one() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::named(&["web01", "web02"]));
+    let (short, least) = (&rev[..12], &rev[..7]);
+    let job = format!("{REPO}.{rev}.web01");
+    pool.submit(&["--all", "--ref", "master"]).expect_code(0);
+
+    for digits in [short, least, &rev[..39]] {
+        let named = format!("{REPO}.{digits}.web01");
+        assert_eq!(json(&pool, &["explain", &named])["job"], job);
+        let status = json(&pool, &["status", "--repo", REPO, "--rev", digits]);
+        assert_eq!((&status["rev"], &status["summary"]["expected"]), (&json!(rev), &json!(2)));
+        for logs in [&["logs", &named][..], &["logs", "web01", "--repo", REPO, "--rev", digits]] {
+            let said = pool.producer(logs).expect_code(0);
+            assert!(said.stderr.contains("web01: queued"), "{said}");
+        }
+    }
+    let retried = json(&pool, &["retry", &format!("{REPO}.{least}.web01")]);
+    assert_eq!(retried["job"], job);
+    let refused = pool.producer(&["retry", "--failed", &format!("{REPO}.{least}.web01")]);
+    let refused = refused.expect_code(2);
+    assert!(refused.stderr.contains("is a job"), "{refused}");
+
+    // Nobody asked for these.
+    let check = |args: &[&str], said: &str| {
+        let refused = pool.producer(args).expect_code(2);
+        assert!(refused.stderr.contains(said), "{said:?} is not in {refused}");
+        refused
+    };
+    check(&["explain", &format!("{REPO}.0000000.web01")], "find job homelab.0000000.web01: nobody");
+    check(&["explain", &format!("{REPO}.{short}.web1")], "did you mean web01");
+    check(&["retry", &format!("homelba.{short}.web01")], "did you mean homelab?");
+    check(&["status", "--repo", REPO, "--rev", "0000000"], "find a job of homelab.0000000: nobody");
+    check(&["explain", &format!("{REPO}.{}.web01", &rev[..6])], "nor its first 7 or more");
+
+    // Of two commits that begin alike, and of one with other inputs.
+    let twin = format!("{short}{}", "0".repeat(28));
+    let overridden = format!("{rev}-0123456789ab");
+    asked_for(&pool, &format!("{REPO}.{overridden}.web01"));
+    assert_eq!(json(&pool, &["explain", &format!("{REPO}.{short}.web01")])["job"], job);
+    let over = json(&pool, &["explain", &format!("{REPO}.{short}+.web01")]);
+    assert_eq!(over["job"], format!("{REPO}.{overridden}.web01"));
+    asked_for(&pool, &format!("{REPO}.{twin}.web01"));
+    for args in [&["explain"][..], &["logs"], &["retry"]] {
+        let refused = check(&[args, &[&format!("{REPO}.{short}.web01")]].concat(), "several fit: ");
+        for whole in [&rev, &twin, &overridden] {
+            let whole = format!("{REPO}.{whole}.web01");
+            assert!(refused.stderr.contains(&whole), "{whole} is not in {refused}");
+        }
+    }
+    let refused = check(&["status", "--repo", REPO, "--rev", short], "several fit: ");
+    assert!(refused.stderr.contains(&twin), "{refused}");
+    // It is the name of one where another host is meant.
+    assert_eq!(json(&pool, &["explain", &format!("{REPO}.{short}.web02")])["state"], "queued");
+    assert_eq!(json(&pool, &["explain", &job])["job"], job);
+}
+
+/// How often somebody asks which keys the buckets of jobs have while a command runs.
+fn lists_of_keys(pool: &Pool, args: &[&str]) -> usize {
+    pool.block_on(async {
+        let client = async_nats::connect(pool.nats_url()).await.expect("a running broker");
+        let calls = client.subscribe("$JS.API.STREAM.INFO.*").await.expect("a subscription");
+        client.flush().await.expect("a connected client");
+        pool.producer(args).expect_code(0);
+        // What comes after it came after all that the command said.
+        client.publish("$JS.API.STREAM.INFO.end", "".into()).await.expect("a connected client");
+        let before = calls.map(|it| it.subject.to_string());
+        let before = before.take_while(|it| std::future::ready(!it.ends_with(".end")));
+        let buckets = ["KV_nbp-requests", "KV_nbp-results"];
+        let lists = before
+            .filter(|it| std::future::ready(buckets.iter().any(|bucket| it.ends_with(bucket))));
+        tokio::time::timeout(DEADLINE, lists.count()).await.expect("the end")
+    })
+}
+
+#[test]
+fn a_commit_that_is_named_whole_is_not_looked_for() {
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1));
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    for command in ["explain", "logs", "retry"] {
+        let whole = lists_of_keys(&pool, &[command, &format!("{REPO}.{rev}.h01")]);
+        let short = lists_of_keys(&pool, &[command, &format!("{REPO}.{}.h01", &rev[..12])]);
+        assert_eq!((whole, short), (0, 2), "{command}");
+    }
 }
 
 #[test]
