@@ -16,6 +16,7 @@ mod page;
 mod progress;
 mod reading;
 mod routes;
+mod run;
 mod server;
 mod shared;
 mod trouble;

@@ -8,16 +8,14 @@ use std::{collections::HashMap, time::Duration};
 
 use bus::{Bus, Change, Error, Link, Pokes};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use proto::{Class, JobKey, RunRecord, gate::GateRun, subject, topology::Bucket};
-use stand::Seen;
+use proto::{JobKey, RunRecord, gate::GateRun, subject, topology::Bucket};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
     model::{GATES_KEPT, InHand, Model},
-    reading::{READS_AT_ONCE, newest, next},
+    reading::{self, READS_AT_ONCE, newest, next},
     shared::Shared,
 };
-use crate::snapshot;
 
 /// Runs read at the start, the newest ones: more than the columns of many repositories.
 const RUNS_READ: usize = 1_000;
@@ -221,7 +219,7 @@ impl Keeper {
         while !unread.is_empty() {
             let rest = unread.split_off(unread.len().min(BATCH));
             let batch = std::mem::replace(&mut unread, rest);
-            let read = batch.into_iter().map(|(job, class)| self.read_job(job, class));
+            let read = batch.into_iter().map(|of| reading::job(&self.bus, of));
             let read: Vec<_> = stream::iter(read).buffered(READS_AT_ONCE).try_collect().await?;
             let read_so_far = of - unread.len();
             self.shared.change(|model| {
@@ -232,18 +230,6 @@ impl Keeper {
             });
         }
         Ok(())
-    }
-
-    async fn read_job(&self, job: JobKey, class: Class) -> Result<(JobKey, Class, Seen), Error> {
-        let seen = match snapshot::seen(&self.bus, &job).await {
-            Ok(seen) => seen,
-            Err(error @ Error::Undecodable { .. }) => {
-                tracing::warn!("{error}");
-                Seen { request: bus::Entry::none(), record: bus::Entry::none() }
-            }
-            Err(error) => return Err(error),
-        };
-        Ok((job, class, seen))
     }
 
     async fn look_at_lines(&self) -> Result<(), Error> {

@@ -131,6 +131,11 @@ impl Model {
         self.last_lines.get(job).map(String::as_str)
     }
 
+    /// Whether a job is read.
+    pub(crate) fn knows(&self, job: &JobKey) -> bool {
+        self.jobs.contains_key(job)
+    }
+
     /// How a job stands; `None` when it is not read (yet).
     pub(crate) fn status(&self, job: &JobKey, now: Timestamp) -> Option<HostStatus> {
         let known = self.jobs.get(job)?;

@@ -14,6 +14,7 @@ pub(super) mod log;
 pub(super) mod matrix;
 pub(super) mod pool;
 pub(super) mod repo;
+pub(super) mod run;
 pub(super) mod times;
 
 use axum::{
@@ -21,7 +22,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use maud::{DOCTYPE, Markup, html};
-use proto::{JobKey, Repo, Revision, Timestamp};
+use proto::{JobKey, Repo, Revision, RunId, Timestamp};
 use telemetry::plain;
 
 use super::{
@@ -213,6 +214,11 @@ pub(super) fn job_path(job: &JobKey) -> String {
 
 pub(super) fn commit_path(repo: &Repo, revision: &Revision) -> String {
     format!("/commit/{repo}/{revision}")
+}
+
+/// The id of a run, which leads to its page.
+pub(super) fn run_link(run: RunId) -> Markup {
+    html! { a href={ "/run/" (run) } { code class="wrap" { (run) } } }
 }
 
 /// The first digits of a commit, with a mark when inputs are overridden.

@@ -1,8 +1,13 @@
-//! Reading buckets: the newest records of one, and the next write to it. What cannot be read is left
-//! out and logged: it must hide nothing else.
+//! Reading buckets: the newest records of one, the next write to it, and what there is of a job. What
+//! cannot be read is left out and logged: it must hide nothing else.
 
-use bus::{Change, Error, Records};
+use bus::{Bus, Change, Entry, Error, Records};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use proto::{Class, JobKey};
+
+use stand::Seen;
+
+use crate::snapshot;
 
 /// Reads in flight.
 pub(crate) const READS_AT_ONCE: usize = 32;
@@ -37,6 +42,22 @@ where
 
 fn last_token(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or_default()
+}
+
+/// What there is of a job.
+pub(crate) async fn job(
+    bus: &Bus,
+    (job, class): (JobKey, Class),
+) -> Result<(JobKey, Class, Seen), Error> {
+    let seen = match snapshot::seen(bus, &job).await {
+        Ok(seen) => seen,
+        Err(error @ Error::Undecodable { .. }) => {
+            tracing::warn!("{error}");
+            Seen { request: Entry::none(), record: Entry::none() }
+        }
+        Err(error) => return Err(error),
+    };
+    Ok((job, class, seen))
 }
 
 /// The next write to a bucket that can be read, if there is one.

@@ -13,7 +13,7 @@ use axum::{
 };
 use bus::Bus;
 use futures_util::stream;
-use proto::{Epoch, Host, JobKey, Repo};
+use proto::{Epoch, Host, JobKey, Repo, RunId};
 use serde::Deserialize;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -27,6 +27,7 @@ use super::{
     job::{self, Asked},
     live::{self, Live, Log},
     page::{self, Shown},
+    run,
     shared::{Shared, Shows},
     trouble::Trouble,
 };
@@ -80,6 +81,7 @@ pub(crate) fn router(site: Site, names: Names) -> Router {
         .route("/host/{repo}/{host}", get(host))
         .route("/job/{repo}/{revision}/{host}", get(job_page))
         .route("/job/{repo}/{revision}/{host}/log.txt", get(whole_log))
+        .route("/run/{run}", get(run_page))
         .route("/pool", get(pool))
         .route("/gates", get(gates))
         .route("/gate/{key}", get(gate))
@@ -211,6 +213,13 @@ async fn whole_log(
     });
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(parts)).into_response())
+}
+
+async fn run_page(State(site): State<Site>, Path(run): Path<String>) -> Result<Response, Trouble> {
+    let run: RunId = run.parse()?;
+    let shown = Shown::now(&site.shared, Shows::Facts);
+    let found = run::read(&site, run).await?;
+    Ok(page::run::page(&site.shared, &shown, &found))
 }
 
 async fn pool(State(site): State<Site>) -> Response {

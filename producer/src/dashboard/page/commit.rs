@@ -25,7 +25,7 @@ const SHARED_SHOWN: usize = 10;
 const SHARED_HOSTS: usize = 5;
 
 /// A host's job, and how it stands; none: not read yet.
-type Known = (Option<HostStatus>, JobKey);
+pub(super) type Known = (Option<HostStatus>, JobKey);
 
 /// `None` when it is not among the newest commits.
 pub(crate) fn page(shared: &Shared, repo: &Repo, revision: &Revision) -> Option<Response> {
@@ -48,7 +48,18 @@ fn content(look: &Look<'_>, column: &Column) -> Markup {
         let job = JobKey { repo, revision, host: host.clone() };
         (look.model.status(&job, look.now), job)
     };
-    let mut hosts: Vec<Known> = column.hosts.keys().map(status).collect();
+    html! {
+        p {
+            code class="wrap" { (column.revision) }
+            @if let Some(git_ref) = &column.git_ref { " on " (foreign(matrix::branch(git_ref))) }
+            ", asked for " (times::ago(column.at, look.now)) "."
+        }
+        (hosts(look, "commit", column.hosts.keys().map(status).collect()))
+    }
+}
+
+/// How hosts stand, those that need a look first; `of` is what they are of.
+pub(super) fn hosts(look: &Look<'_>, of: &str, mut hosts: Vec<Known>) -> Markup {
     let tally = Tally::of(hosts.iter().map(|(status, _)| status.as_ref()?.outcome()));
     hosts.sort_by_key(|(status, _)| match status.as_ref().and_then(HostStatus::outcome) {
         Some(outcome) => match outcome.standing() {
@@ -61,14 +72,9 @@ fn content(look: &Look<'_>, column: &Column) -> Markup {
     });
     let more = hosts.len().saturating_sub(HOSTS_SHOWN);
     html! {
-        p {
-            code class="wrap" { (column.revision) }
-            @if let Some(git_ref) = &column.git_ref { " on " (foreign(matrix::branch(git_ref))) }
-            ", asked for " (times::ago(column.at, look.now)) "."
-        }
         (section("hosts", totals(&tally).as_str(), &html! {
             (shared(&hosts))
-            (table(look, hosts.get(..HOSTS_SHOWN).unwrap_or(&hosts)))
+            (table(look, of, hosts.get(..HOSTS_SHOWN).unwrap_or(&hosts)))
         }))
         @if more > 0 { p { "And " (more) " more." } }
     }
@@ -116,11 +122,11 @@ fn shared(hosts: &[Known]) -> Markup {
     }
 }
 
-fn table(look: &Look<'_>, hosts: &[Known]) -> Markup {
+fn table(look: &Look<'_>, of: &str, hosts: &[Known]) -> Markup {
     let names = ["Host", "State", "Queue", "Build", "Worker", "Failing derivation", "Why"];
     let table = html! {
         table class="rows" {
-            caption class="vh" { "Hosts of the commit, those that need a look first" }
+            caption class="vh" { "Hosts of the " (of) ", those that need a look first" }
             thead {
                 tr {
                     @for name in names { th scope="col" { (name) } }
@@ -141,7 +147,7 @@ fn table(look: &Look<'_>, hosts: &[Known]) -> Markup {
             }
         }
     };
-    scrolling("Hosts of the commit", &table)
+    scrolling(&format!("Hosts of the {of}"), &table)
 }
 
 fn row(look: &Look<'_>, status: &HostStatus) -> Markup {

@@ -13,11 +13,11 @@ use super::{
     Look, Place, Shown, commit_path, foreign,
     gates::badge,
     host::{self, Face},
-    job_path, scrolling, section, short, times,
+    job_path, run_link, scrolling, section, short, times,
 };
 use crate::{
     dashboard::{
-        gates::{GateLine, source, tested, trial},
+        gates::{GateLine, asked, source, tested, trial},
         shared::Shared,
     },
     render::waits::detail,
@@ -52,6 +52,9 @@ fn facts(look: &Look<'_>, run: &GateRun, line: &GateLine) -> Markup {
                     " on " (foreign(&candidate.branch))
                 }
                 dt { "Base" } dd { (short(&candidate.base)) }
+            }
+            @for (of, asked) in asked(run) {
+                dt { "Run of " (of) } dd { (run_link(asked)) }
             }
             dt { "Round" } dd { (run.rounds) }
             @if let Some(pull) = line.pull { dt { "Pull request" } dd { (pull) } }

@@ -11,7 +11,7 @@ use stand::Stand;
 use super::{
     Look, Place, Shown, commit_path, counted, foreign,
     host::{badge, host_path},
-    job_path, log, scrolling, section, short, times,
+    job_path, log, run_link, scrolling, section, short, times,
 };
 use crate::{
     dashboard::{
@@ -128,10 +128,13 @@ fn facts(look: &Look<'_>, found: &FoundJob) -> Markup {
                 @match wishes.last_key_value() {
                     None => { "nobody now" }
                     Some((run, wish)) => {
-                        (counted(wishes.len(), "run")) ", the newest " code { (run) }
+                        (counted(wishes.len(), "run")) ", the newest " (run_link(*run))
                         " with " (wish.priority) " priority, " (times::ago(wish.at, look.now))
                     }
                 }
+            }
+            @if let Some(newer) = found.story.superseded_by {
+                dt { "Superseded by" } dd { "run " (run_link(newer)) }
             }
             @if let Some(worker) = &found.story.avoid_worker {
                 dt { "Left out" } dd { (worker) ", for a second opinion" }

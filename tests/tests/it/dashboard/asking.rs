@@ -10,7 +10,7 @@ use serde_json::json;
 use tests::{Flake, KeyedPool, Pool, Spawned, eventually, flake::LAST_WORDS, http};
 
 use super::Page;
-use crate::DEADLINE;
+use crate::{DEADLINE, text};
 
 const NOWHERE: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -112,6 +112,10 @@ fn what_is_not_there_says_so_and_what_could_help() {
         format!("/commit/homelab/{NOWHERE}"),
         "/gate/run.homelab.master.x".to_owned(),
         "/gate/%3E".to_owned(),
+        "/run/01900000-0000-7000-8000-000000000001".to_owned(),
+        "/run/%3Cscript%3Ealert(1)%3C%2Fscript%3E".to_owned(),
+        "/run/*".to_owned(),
+        format!("/run/{long}"),
     ] {
         let answer = page.get(&path);
         assert_eq!(answer.status, 404, "{path}: {}", answer.body);
@@ -145,20 +149,82 @@ fn foreign_text_in_records_is_shown_and_does_nothing() {
         "revision": NOWHERE, "ref": evil, "hosts": { "h01": "x86_64-linux" }, "priority": "normal",
     });
     pool.publish(&format!("$KV.nbp-runs.local.{run}"), run_record.to_string().as_bytes());
+    // Somebody wrote it in another's name.
+    let stolen = "01900000-0000-7000-8000-00000000000b";
+    let stolen_record = run_record.to_string().replace(run, stolen);
+    pool.publish(&format!("$KV.nbp-runs.other.{stolen}"), stolen_record.as_bytes());
     // What nobody can read hides nothing else.
     pool.publish(&format!("$KV.nbp-results.homelab.{NOWHERE}.h01"), b"\xff no record");
     pool.publish("$KV.nbp-runs.local.nonsense", b"{}");
     pool.publish("$KV.nbp-gates.run.homelab.master.nonsense", b"[]");
     let page = Page::of(&pool);
     let shown = "&lt;/td&gt;&lt;script&gt;alert(1)&lt;/script&gt;&quot;'&amp;";
-    for path in ["/", "/pool"] {
+    let of_run = format!("/run/{run}");
+    for path in ["/", "/pool", &of_run] {
         let answer = eventually("the forged records on the page", DEADLINE, || {
             Some(page.get(path)).filter(|answer| answer.body.contains(shown))
         });
         let foreign = ["<script>", "\u{202e}", "\u{1b}"];
         assert!(!foreign.iter().any(|it| answer.body.contains(it)), "{}", answer.body);
         assert!(answer.body.contains("h01"), "{}", answer.body);
+        guarded(&answer, path);
     }
+    let answer = page.get(&format!("/run/{stolen}"));
+    assert_eq!(answer.status, 404, "{}", answer.body);
+    assert!(answer.body.contains("its record contradicts its key"), "{}", answer.body);
+}
+
+#[test]
+fn a_run_of_any_age_has_a_page_that_says_how_its_hosts_stand_now() {
+    const COMMITS_KEPT: u64 = 12;
+    let revision = |commit: u64| format!("{commit:040x}");
+    let pool = Pool::start();
+    let _worker = pool.worker("w1");
+    let rev = pool.commit("master", &Flake::hosts(3).failing("h02"));
+    let args = ["--all", "--exclude", "h03", "--ref", "master", "--wait", "--json"];
+    let run = text(&pool.submit(&args).expect_code(1).json()["run"]);
+    let path = format!("/run/{run}");
+    let check = |page: &Page, what: &str| {
+        let answer = page.get(&path);
+        assert_eq!(answer.status, 200, "{what}: {}", answer.body);
+        guarded(&answer, what);
+        let link = |host: &str| format!("<a href=\"/job/homelab/{rev}/{host}\">{host}</a>");
+        for part in [
+            &run,
+            "2 hosts: 1 built, 1 failed",
+            "<dt>Left out</dt><dd>h03</dd>",
+            " on <bdi>master</bdi>",
+            "broken-leaf",
+            &link("h01"),
+            &link("h02"),
+        ] {
+            assert!(answer.body.contains(part), "{what}: {part} is not in {}", answer.body);
+        }
+        assert!(!answer.body.contains("not read yet"), "{what}: {}", answer.body);
+    };
+    let page = Page::of(&pool);
+    eventually("the commit", DEADLINE, || page.get("/").body.contains(&rev).then_some(()));
+    check(&page, "a run that is known");
+
+    // So many newer commits that the page keeps nothing of this one.
+    for commit in 1..=COMMITS_KEPT {
+        let newer = format!("01900000-0000-7000-8000-{commit:012x}");
+        let record = json!({
+            "v": 1, "run": newer, "by": "local", "at": 4_000_000_000_000_u64 + commit,
+            "repo": "homelab", "revision": revision(commit),
+            "hosts": { "h01": "x86_64-linux" }, "priority": "normal",
+        });
+        pool.publish(&format!("$KV.nbp-runs.local.{newer}"), record.to_string().as_bytes());
+    }
+    let args = ["dashboard", "--listen", "127.0.0.1:0"];
+    let page = Page::started(pool.spawn_producer("later", &args));
+    eventually("all that it reads", DEADLINE, || {
+        let home = page.get("/").body;
+        let read = home.contains(&revision(1)) && !home.contains("Reading what the broker knows");
+        read.then_some(())
+    });
+    assert_eq!(page.get(&format!("/commit/homelab/{rev}")).status, 404);
+    check(&page, "a run of which nothing is kept");
 }
 
 #[test]
@@ -387,15 +453,16 @@ fn a_reader_s_key_is_enough_and_asks_for_nothing_that_it_may_not() {
     let pool = KeyedPool::start();
     let rev = pool.repo.commit("master", &Flake::hosts(2).failing("h02").files());
     let _worker = pool.worker("w1", "");
-    let submit = ["submit", "--repo", "homelab", "--all", "--ref", "master", "--wait"];
-    pool.producer("ci", &submit).expect_code(1);
+    let submit = ["submit", "--repo", "homelab", "--all", "--ref", "master", "--wait", "--json"];
+    let run = text(&pool.producer("ci", &submit).expect_code(1).json()["run"]);
     let page = page_of(&pool, "reader");
 
     eventually("the matrix", DEADLINE, || {
         Some(page.get("/")).filter(|home| home.body.contains("build-failed"))
     });
     let job = format!("/job/homelab/{rev}/h02");
-    for path in ["/pool", "/gates", "/host/homelab/h02", &job, &format!("{job}/log.txt")] {
+    let run = format!("/run/{run}");
+    for path in ["/pool", "/gates", "/host/homelab/h02", &job, &format!("{job}/log.txt"), &run] {
         assert_eq!(page.get(path).status, 200, "{path}");
     }
 

@@ -4,7 +4,10 @@ use serde_json::json;
 use tests::{Browser, Flake, Pool, Updates, eventually, flake::LAST_WORDS};
 
 use super::{Page, asking::begun};
-use crate::DEADLINE;
+use crate::{DEADLINE, text};
+
+/// As WebDriver names the key.
+const ENTER: &str = "\u{e007}";
 
 /// Opens a page.
 fn browse(page: &Page, path: &str) -> Browser {
@@ -87,6 +90,48 @@ fn a_page_that_was_open_before_its_build_began_shows_the_log() {
     browser.wait_for("#lines", "built nixos-system-h01", DEADLINE);
     assert_eq!(browser.run("return window.kept"), json!(true));
     nothing_went_wrong(&browser, &page);
+}
+
+#[test]
+fn a_run_leads_from_a_job_to_all_its_hosts_and_stays_up_to_date() {
+    let pool = Pool::start();
+    let _worker = pool.worker("w1");
+    let rev = pool.commit("master", &Flake::hosts(3).failing("h02").held("h01"));
+    let args = ["h01", "h02", "--rev", &rev, "--ref", "master", "--priority", "high", "--json"];
+    let run = text(&pool.submit(&args).expect_code(0).json()["run"]);
+    let page = Page::of(&pool);
+    let browser = browse(&page, &format!("/job/homelab/{rev}/h01"));
+    browser.wait_for("#lines", "building nixos-system-h01", DEADLINE);
+    browser.wait_for("#job .facts", &run, DEADLINE);
+
+    // As somebody without a mouse goes there.
+    browser.run("document.querySelector('#job .facts a[href^=\"/run/\"]').focus()");
+    browser.press(ENTER);
+    browser.wait_for("#run h1", "Run of homelab at", DEADLINE);
+    for fact in [run.as_str(), &rev, "on master", "by local", "high"] {
+        browser.wait_for("#run .facts", fact, DEADLINE);
+    }
+    browser.wait_for("#hosts tbody tr:first-child", "h02", DEADLINE);
+    browser.wait_for("#hosts tbody tr:first-child", "build-failed", DEADLINE);
+    browser.wait_for("#hosts tbody tr:nth-child(2)", "running (build)", DEADLINE);
+    browser.run("window.kept = true; document.querySelector('#hosts tr:nth-child(2) a').focus()");
+    let focus = "return document.activeElement.getAttribute('href')";
+    let job = format!("/job/homelab/{rev}/h01");
+    assert_eq!(browser.run(focus), json!(job));
+    browser.screenshot("run-desktop");
+
+    pool.store.release("h01");
+    browser.wait_for("#hosts-h", "2 hosts: 1 built, 1 failed", DEADLINE);
+    browser.wait_for("#hosts tbody tr:nth-child(2)", "built", DEADLINE);
+    assert_eq!(browser.run("return window.kept"), json!(true));
+    assert_eq!(browser.run(focus), json!(job), "what has the focus keeps it");
+    browser.press(ENTER);
+    browser.wait_for("#job .badge", "built", DEADLINE);
+
+    browser.open(&page.url("/run/01900000-0000-7000-8000-000000000001"));
+    browser.wait_for("main", "There is no run 01900000-0000-7000-8000-000000000001", DEADLINE);
+    let console = browser.console();
+    assert!(console.iter().all(|line| line.contains("404")), "{console:?}");
 }
 
 #[test]
@@ -341,6 +386,10 @@ fn a_page_for_which_there_is_no_place_looks_again_now_and_then() {
     nothing_went_wrong(&browser, &page);
 }
 
+/// Parts of a page that say nothing to somebody who hears it.
+const UNLABELLED: &str = "return [...document.querySelectorAll('table th:not([scope]), \
+    section:not([aria-labelledby]):not([aria-label]), input:not([type=hidden]):not([id])')].length";
+
 #[test]
 fn every_page_fits_a_phone_and_is_reached_by_keyboard() {
     let pool = Pool::start();
@@ -356,7 +405,8 @@ fn every_page_fits_a_phone_and_is_reached_by_keyboard() {
         pool.submit(&["--all", "--exclude", "h04", "--ref", "master", "--wait"]).expect_code(1);
     }
     let rev = pool.commit("master", &flake("d").held("h01"));
-    pool.submit(&["--all", "--ref", "master"]).expect_code(0);
+    let run =
+        text(&pool.submit(&["--all", "--ref", "master", "--json"]).expect_code(0).json()["run"]);
     let page = Page::of(&pool);
     let browser = browse(&page, "/");
     browser.wait_for("#running .line", "building nixos-system-h01", DEADLINE);
@@ -365,13 +415,13 @@ fn every_page_fits_a_phone_and_is_reached_by_keyboard() {
     const TAB: &str = "\u{e004}";
     browser.press(TAB);
     assert_eq!(browser.run("return document.activeElement.className"), json!("skip"));
-    const ENTER: &str = "\u{e007}";
     browser.press(ENTER);
     assert_eq!(browser.run("return document.activeElement.id"), json!("main"));
 
     let job = format!("/job/homelab/{rev}/h02");
     let host = "/host/homelab/h02".to_owned();
     let commit = format!("/commit/homelab/{rev}");
+    let run = format!("/run/{run}");
     let pages = [
         ("hosts", "/"),
         ("pool", "/pool"),
@@ -380,9 +430,8 @@ fn every_page_fits_a_phone_and_is_reached_by_keyboard() {
         ("job", &job),
         ("host", &host),
         ("commit", &commit),
+        ("run", &run),
     ];
-    let unlabelled = "return [...document.querySelectorAll('table th:not([scope]), \
-         section:not([aria-labelledby]):not([aria-label]), input:not([type=hidden]):not([id])')].length";
     for (name, path) in pages {
         browser.open(&page.url(path));
         browser.wait_for("h1", "", DEADLINE);
@@ -390,7 +439,7 @@ fn every_page_fits_a_phone_and_is_reached_by_keyboard() {
             assert_eq!(browser.run(WHY_IN_SIGHT), json!(true), "{path} at 1280 pixels");
             browser.screenshot("commit-long-desktop");
         }
-        assert_eq!(browser.run(unlabelled), json!(0), "{path}");
+        assert_eq!(browser.run(UNLABELLED), json!(0), "{path}");
         let landmarks = "return document.querySelectorAll('header, main, nav, footer, h1').length";
         assert!(browser.run(landmarks).as_u64() >= Some(5), "{path}");
         browser.as_phone();
@@ -398,7 +447,7 @@ fn every_page_fits_a_phone_and_is_reached_by_keyboard() {
         // A phone shows a page that is too wide smaller: its window would be wide, too.
         let wide = browser.run("return document.documentElement.scrollWidth");
         assert_eq!(wide, json!(390), "{path} is not as wide as a phone");
-        if name == "commit" {
+        if matches!(name, "commit" | "run") {
             assert_eq!(browser.run(WHY_IN_SIGHT), json!(true), "{path}");
         }
         if matches!(name, "hosts" | "repo") {
@@ -454,5 +503,12 @@ fn gate_runs_stand_there_with_their_verdict_and_what_failed() {
     browser.wait_for("#hosts tbody tr", "broken-leaf", DEADLINE);
     browser.wait_for("#hosts tbody .badge.built", "built", DEADLINE);
     browser.screenshot("gate-desktop");
+    // What it asked for: of the candidate all hosts, of the base the one that fails.
+    for (of, hosts) in [(0, "3 hosts: 2 built, 1 failed"), (1, "1 host: 1 built")] {
+        browser.run(&format!("document.querySelectorAll('#run a[href^=\"/run/\"]')[{of}].click()"));
+        browser.wait_for("#hosts-h", hosts, DEADLINE);
+        browser.run("history.back()");
+        browser.wait_for("#run", "Pull request", DEADLINE);
+    }
     nothing_went_wrong(&browser, &page);
 }
