@@ -8,11 +8,16 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use tokio::time::{Instant, timeout_at};
 
 use super::page;
 
 /// For an answer to begin. One that goes on, such as a live page, is not bound by it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// When the answer to a request has to begin. What may take longer ends before, with what it has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AnswerBy(pub(crate) Instant);
 
 /// Nothing is loaded from anywhere but here, nothing stands inline, nobody may frame it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -42,7 +47,13 @@ impl Names {
 }
 
 /// The middleware.
-pub(crate) async fn guard(State(names): State<Names>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(
+    State(names): State<Names>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let by = Instant::now() + ANSWER_WITHIN;
+    request.extensions_mut().insert(AnswerBy(by));
     let mut response = if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let text = "This page only shows. Ask for builds with `producer submit`.";
         let mut response = page::problem(StatusCode::METHOD_NOT_ALLOWED, text);
@@ -53,7 +64,7 @@ pub(crate) async fn guard(State(names): State<Names>, request: Request, next: Ne
                     Whoever runs it can allow the name with `--name`.";
         page::problem(StatusCode::MISDIRECTED_REQUEST, text)
     } else {
-        match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
+        match timeout_at(by, next.run(request)).await {
             // axum's own words are for who writes programs.
             Ok(response) if response.status() == StatusCode::BAD_REQUEST => {
                 let text = "This address cannot be read: something in it is no number where one \

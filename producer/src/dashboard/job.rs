@@ -1,5 +1,7 @@
 //! What a job's page shows, read from the leader when it is asked for: jobs of any age have one.
 
+use std::time::Duration;
+
 use bus::Error;
 use proto::{
     Class, ClosureDiff, Epoch, Finished, JobKey, Outcome, State, topology::CLASSES_DEFAULT,
@@ -7,6 +9,7 @@ use proto::{
 use stand::{HostStatus, Look, Seen};
 
 use super::{
+    guard::AnswerBy,
     log::{self, Found, LogEnd},
     routes::Site,
     trouble::Trouble,
@@ -16,6 +19,8 @@ use crate::{
     story::{self, Story},
 };
 
+/// What is left, after a search that took all the time there is, to read and show the rest.
+const AFTER_SEARCH: Duration = Duration::from_secs(3);
 /// Letters of a word that is looked for.
 const WORD_MAX: usize = 200;
 
@@ -27,6 +32,7 @@ pub(crate) struct Asked {
     pub(crate) attempt: Option<Epoch>,
     /// What is looked for in the log; empty: its end is shown.
     pub(crate) find: String,
+    pub(crate) answer_by: AnswerBy,
 }
 
 /// What was found.
@@ -109,7 +115,8 @@ async fn read_log(
         true => Log::End(log::end(&site.bus, &asked.job, epoch).await?),
         false => {
             let _turn = site.whole_log().await?;
-            Log::Found(log::search(&site.bus, &asked.job, epoch, &word).await?)
+            let until = asked.answer_by.0 - AFTER_SEARCH;
+            Log::Found(log::search(&site.bus, &asked.job, epoch, &word, until).await?)
         }
     };
     Ok(Some((epoch, log)))

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use bus::{Bus, Error, StoredChunk};
 use proto::{Epoch, JobKey};
+use tokio::time::{Instant, timeout_at};
 
 use crate::render::log::{LogWalk, Piece, unreadable};
 
@@ -40,6 +41,10 @@ pub(crate) struct Found {
     pub(crate) lines: Vec<Shown>,
     /// How many hits there are in all.
     pub(crate) all: usize,
+    /// How many lines were looked at.
+    pub(crate) searched: usize,
+    /// They are all lines there are, so far.
+    pub(crate) whole: bool,
 }
 
 /// A line of a search.
@@ -56,7 +61,6 @@ pub(crate) struct Shown {
 struct Search {
     /// In lower case.
     word: String,
-    number: usize,
     before: VecDeque<(usize, Piece)>,
     /// Lines that still belong to the last hit.
     after: usize,
@@ -66,12 +70,13 @@ struct Search {
 impl Search {
     fn new(word: &str) -> Self {
         let (word, before, found) = (word.to_lowercase(), VecDeque::new(), Found::default());
-        Self { word, number: 0, before, after: 0, found }
+        Self { word, before, after: 0, found }
     }
 
     fn take(&mut self, piece: Piece) {
-        self.number += 1;
-        let (number, found) = (self.number, &mut self.found);
+        let found = &mut self.found;
+        found.searched += 1;
+        let number = found.searched;
         let hit = match &piece {
             Piece::Line(line) => line.labelled().to_lowercase().contains(&self.word),
             Piece::Mark(_) => false,
@@ -179,16 +184,22 @@ async fn first_shown(
     }
 }
 
-/// Reads the whole log of an attempt for the lines that hold `word`, in any case of letters.
+/// Reads the log of an attempt for the lines that hold `word`, in any case of letters: the whole of
+/// it, or what can be read `until` then.
 pub(crate) async fn search(
     bus: &Bus,
     job: &JobKey,
     epoch: Epoch,
     word: &str,
+    until: Instant,
 ) -> Result<Found, Error> {
     let (mut place, mut walk) = (0, LogWalk::at(epoch, 0));
     let mut search = Search::new(word);
-    while let Some(more) = next(bus, job, epoch, &mut walk, &mut place).await? {
+    while let Ok(more) = timeout_at(until, next(bus, job, epoch, &mut walk, &mut place)).await {
+        let Some(more) = more? else {
+            search.found.whole = true;
+            break;
+        };
         more.into_iter().for_each(|piece| search.take(piece));
     }
     Ok(search.found)

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{Path, Query, State},
     http::{HeaderMap, HeaderValue, Uri, header},
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     address::{JobPath, job_of, nowhere, revision_of},
-    guard::{Names, guard},
+    guard::{AnswerBy, Names, guard},
     job::{self, Asked},
     live::{self, Live, Log},
     page::{self, Shown},
@@ -169,12 +169,14 @@ async fn job_page(
     State(site): State<Site>,
     uri: Uri,
     path: JobPath,
+    Extension(answer_by): Extension<AnswerBy>,
     Query(query): Query<JobQuery>,
 ) -> Result<Response, Trouble> {
     let asked = Asked {
         job: job_of(&site, &uri, path)?,
         attempt: query.attempt.map(Epoch),
         find: query.find.trim().to_owned(),
+        answer_by,
     };
     let shown = Shown::now(&site.shared, Shows::Job(asked.job.clone()));
     let found = job::read(&site, &asked).await?;

@@ -4,7 +4,8 @@ use axum::response::Response;
 use maud::{Markup, html};
 use options::short as length;
 use proto::{
-    ClosureDiff, Failure, Finished, Outcome, Phase, Timestamp, log::short_name, time::millis,
+    ClosureDiff, Epoch, Failure, Finished, JobKey, Outcome, Phase, Timestamp, log::short_name,
+    time::millis,
 };
 use stand::Stand;
 
@@ -300,7 +301,9 @@ fn section_log(asked: &Asked, found: &FoundJob) -> Markup {
             }
             @match shown {
                 Log::End(end) => { (log::end(end, &whole)) }
-                Log::Found(lines) => { (log::found(lines, &asked.find, &whole)) }
+                Log::Found(lines) => {
+                    (log::found(lines, &asked.find, &whole, &command(&asked.job, &found.kept, *epoch)))
+                }
             }
             @if follows {
                 p class="follow" hidden {
@@ -308,6 +311,15 @@ fn section_log(asked: &Asked, found: &FoundJob) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// What prints the whole log of an attempt in a terminal, where attempts are counted among those
+/// that have one.
+fn command(job: &JobKey, kept: &[Epoch], epoch: Epoch) -> String {
+    match kept.iter().position(|it| *it == epoch) {
+        Some(at) if at + 1 < kept.len() => format!("producer logs {job} --attempt {}", at + 1),
+        _ => format!("producer logs {job}"),
     }
 }
 
@@ -325,5 +337,25 @@ fn difference(diff: &ClosureDiff) -> Markup {
             }
             @if diff.lines_cut > 0 { p { "And " (diff.lines_cut) " lines more." } }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::tests::job;
+
+    #[test]
+    fn the_command_prints_the_log_that_is_shown() {
+        let check = |kept: &[u64], epoch, attempt: &str| {
+            let kept: Vec<Epoch> = kept.iter().copied().map(Epoch).collect();
+            let expected = format!("producer logs {}{attempt}", job("web"));
+            assert_eq!(command(&job("web"), &kept, Epoch(epoch)), expected);
+        };
+        check(&[2], 2, "");
+        check(&[2, 5, 7], 7, "");
+        check(&[2, 5, 7], 5, " --attempt 2");
+        // It runs, and has said nothing yet.
+        check(&[2], 3, "");
     }
 }

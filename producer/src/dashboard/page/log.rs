@@ -45,14 +45,21 @@ pub(crate) fn end(log: &LogEnd, whole: &str) -> Markup {
     }
 }
 
-/// What a search came to.
-pub(crate) fn found(found: &Found, word: &str, whole: &str) -> Markup {
+/// What a search came to; `whole` is where all of the log is, `command` prints it.
+pub(crate) fn found(found: &Found, word: &str, whole: &str, command: &str) -> Markup {
     html! {
         p {
             (counted(found.all, "line")) (if found.all == 1 { " holds " } else { " hold " })
             q { (plain(word)) }
+            @if !found.whole { " among the first " (counted(found.searched, "line")) }
             @if found.all > FOUND_MAX { ", the first " (FOUND_MAX) " are shown" }
             ". " a href=(whole) { "The whole log" }
+        }
+        @if !found.whole {
+            p class="notice" {
+                "This is not all: the search took too long and ended there. "
+                code class="wrap" { (command) " | grep -i WORD" } " looks through the whole log."
+            }
         }
         div class="log found" tabindex="0" role="region" aria-label="Lines that were found" {
             @for (at, shown) in found.lines.iter().enumerate() {
@@ -64,5 +71,31 @@ pub(crate) fn found(found: &Found, word: &str, whole: &str) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_that_ended_early_says_so_and_one_that_did_not_does_not() {
+        let said = |all, whole| {
+            let found = Found { all, searched: 9_000, whole, ..Found::default() };
+            super::found(&found, "<b>", "/log.txt", "producer logs a.b.c").into_string()
+        };
+        let early = said(2, false);
+        let line =
+            "2 lines hold <q>&lt;b&gt;</q> among the first 9000 lines. <a href=\"/log.txt\">";
+        assert!(early.contains(line), "{early}");
+        let rest = "This is not all: the search took too long and ended there. \
+                    <code class=\"wrap\">producer logs a.b.c | grep -i WORD</code>";
+        assert!(early.contains(rest), "{early}");
+        assert!(
+            said(300, false).contains(" among the first 9000 lines, the first 200 are shown. ")
+        );
+        let whole = said(2, true);
+        assert!(whole.contains("2 lines hold <q>&lt;b&gt;</q>. <a"), "{whole}");
+        assert!(!whole.contains("not all"), "{whole}");
     }
 }

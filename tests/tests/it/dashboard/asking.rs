@@ -4,10 +4,11 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
+    time::Duration,
 };
 
 use serde_json::json;
-use tests::{Flake, KeyedPool, Pool, Spawned, eventually, flake::LAST_WORDS, http};
+use tests::{Flake, KeyedPool, Pool, Proxy, Spawned, eventually, flake::LAST_WORDS, http};
 
 use super::Page;
 use crate::{DEADLINE, text};
@@ -300,6 +301,44 @@ fn a_few_whole_logs_are_read_at_once_and_the_others_wait() {
     eventually("a turn", DEADLINE, || {
         (page.get(&format!("{job}?find=nothing")).status == 200).then_some(())
     });
+}
+
+#[test]
+fn a_search_that_takes_too_long_shows_what_it_found_and_says_how_to_find_the_rest() {
+    const CHUNKS: u64 = 400;
+    let pool = Pool::start();
+    let rev = pool.commit("master", &Flake::hosts(1));
+    pool.submit(&["h01", "--rev", &rev]).expect_code(0);
+    for seq in 0..CHUNKS {
+        let said = json!([{ "lines": [format!("needle {seq}."), "hay"] }]);
+        let chunk = json!({ "v": 1, "seq": seq, "said": said, "end": seq + 1 == CHUNKS });
+        let subject = format!("nbp.log.homelab.{rev}.h01.1");
+        pool.publish(&subject, chunk.to_string().as_bytes());
+    }
+    let line = Proxy::start(&pool.nats.url());
+    let args = ["--nats-url", line.url(), "dashboard", "--listen", "127.0.0.1:0"];
+    let page = Page::started(pool.spawn_producer("page", &args));
+    let job = format!("/job/homelab/{rev}/h01");
+    let path = format!("{job}?find=NEEDLE");
+    let all = page.get(&path);
+    assert_eq!(all.status, 200, "{}", all.body);
+    assert!(all.body.contains("400 lines hold <q>NEEDLE</q>, the first 200"), "{}", all.body);
+    assert!(!all.body.contains("This is not all"), "{}", all.body);
+
+    // A broker that is far away: each chunk is a question of its own.
+    line.delay(Duration::from_millis(60));
+    let some = page.get(&path);
+    assert_eq!(some.status, 200, "{}", some.body);
+    guarded(&some, &path);
+    for part in [
+        "needle 0.",
+        " among the first ",
+        "This is not all",
+        &format!("logs homelab.{rev}.h01 | grep -i WORD"),
+    ] {
+        assert!(some.body.contains(part), "{part} is not in {}", some.body);
+    }
+    assert!(!some.body.contains("400 lines hold"), "{}", some.body);
 }
 
 #[test]
