@@ -1,22 +1,24 @@
 //! What a command is about: a run, or one job.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
-use proto::{JobKey, RunId};
+use proto::RunId;
+
+use crate::naming::JobName;
 
 /// A run or a job, told apart by the dots of a job's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target<J = JobKey> {
+pub(crate) enum Target {
     Run(RunId),
-    Job(J),
+    Job(JobName),
 }
 
-impl<J: FromStr<Err: fmt::Display>> FromStr for Target<J> {
+impl FromStr for Target {
     type Err = String;
 
     fn from_str(value: &str) -> Result<Self, String> {
         let parsed = match value.contains('.') {
-            true => value.parse().map(Self::Job).map_err(|error: J::Err| error.to_string()),
+            true => value.parse().map(Self::Job),
             false => value.parse().map(Self::Run).map_err(|error| error.to_string()),
         };
         parsed.map_err(|why| format!("{why}; expected a run (a uuid) or <repo>.<revision>.<host>"))
@@ -26,17 +28,16 @@ impl<J: FromStr<Err: fmt::Display>> FromStr for Target<J> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::naming::JobName;
 
     #[test]
     fn a_run_and_a_job_are_told_apart() {
         let run = "0190f0d4-0000-7000-8000-000000000001";
-        assert!(matches!(run.parse(), Ok(Target::<JobName>::Run(_))));
+        assert!(matches!(run.parse(), Ok(Target::Run(_))));
         for job in ["nixos.0123456789abcdef0123456789abcdef01234567.web", "nixos.0123456.web"] {
             assert_eq!(job.parse(), Ok(Target::Job(job.parse::<JobName>().expect("a job"))));
         }
         for bad in ["", "web", "a.b", "nixos.abc.web", "..", "0190f0d4"] {
-            let why = bad.parse::<Target<JobName>>().expect_err("neither");
+            let why = bad.parse::<Target>().expect_err("neither");
             assert!(why.contains("expected a run (a uuid) or"), "{why}");
         }
     }

@@ -16,12 +16,13 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   producer cancel 01a205c2-16b4-7095-a68f-a42b236999a4
-  producer cancel nixos-servers.<revision>.web01";
+  producer cancel nixos-servers.7aafed0b5a3c.web01";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Runs whose wishes are taken away, or jobs that nobody is to want any more
+    /// Runs whose wishes are taken away, or jobs that nobody is to want any more:
+    /// <repo>.<revision>.<host>; the first 7 digits of a commit are enough
     #[arg(value_name = "RUN|JOB", required = true)]
     targets: Vec<Target>,
 }
@@ -31,7 +32,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
     for target in args.targets {
         match target {
             Target::Run(run) => of_run(&bus, run, context).await?,
-            Target::Job(job) => of_job(&bus, &job, context).await?,
+            Target::Job(job) => of_job(&bus, &job.find(&bus).await?, context).await?,
         }
     }
     bus.close().await;

@@ -6,8 +6,7 @@ use proto::{ExitCode, JobKey, RunId, Standing, event::RunChange, request::Ask};
 use serde_json::json;
 
 use crate::{
-    again, context::Context, error::Error, naming::JobName, outage::retried, runs, snapshot,
-    target::Target,
+    again, context::Context, error::Error, outage::retried, runs, snapshot, target::Target,
 };
 
 /// Below its help.
@@ -21,7 +20,7 @@ Examples:
 pub(crate) struct Args {
     /// Runs, or single jobs: <repo>.<revision>.<host>; the first 7 digits of a commit are enough
     #[arg(value_name = "RUN|JOB", required = true)]
-    targets: Vec<Target<JobName>>,
+    targets: Vec<Target>,
     /// Only hosts that failed for the flake's sake
     #[arg(long)]
     failed: bool,

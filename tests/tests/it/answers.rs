@@ -226,7 +226,7 @@ fn the_first_digits_of_a_commit_name_a_job_where_they_fit_one() {
     let over = json(&pool, &["explain", &format!("{REPO}.{short}+.web01")]);
     assert_eq!(over["job"], format!("{REPO}.{overridden}.web01"));
     asked_for(&pool, &format!("{REPO}.{twin}.web01"));
-    for args in [&["explain"][..], &["logs"], &["retry"]] {
+    for args in [&["explain"][..], &["logs"], &["cancel"], &["retry"]] {
         let refused = check(&[args, &[&format!("{REPO}.{short}.web01")]].concat(), "several fit: ");
         for whole in [&rev, &twin, &overridden] {
             let whole = format!("{REPO}.{whole}.web01");
@@ -263,7 +263,7 @@ fn a_commit_that_is_named_whole_is_not_looked_for() {
     let pool = Pool::start();
     let rev = pool.commit("master", &Flake::hosts(1));
     pool.submit(&["h01", "--rev", &rev]).expect_code(0);
-    for command in ["explain", "logs", "retry"] {
+    for command in ["explain", "logs", "cancel", "retry"] {
         let whole = lists_of_keys(&pool, &[command, &format!("{REPO}.{rev}.h01")]);
         let short = lists_of_keys(&pool, &[command, &format!("{REPO}.{}.h01", &rev[..12])]);
         assert_eq!((whole, short), (0, 2), "{command}");
