@@ -107,8 +107,8 @@ impl Bus {
 #[cfg(test)]
 mod tests {
     use proto::{
-        Attempt, Epoch, Failure, FailureKind, Incarnation, Instance, Outcome, Phase, Running,
-        Timestamp, V1,
+        Attempt, Built, Epoch, Failure, FailureKind, Incarnation, Instance, Outcome, Phase,
+        Running, Timestamp, V1, Work,
     };
     use uuid::Uuid;
 
@@ -182,6 +182,49 @@ mod tests {
         *signature(&mut signed) =
             Signature { by: signature(&mut signed).by.clone(), body: later, sig };
         assert_eq!(verify(&job("web"), &signed, &trusted(&keys)).objection(), None);
+    }
+
+    /// A finish as a worker that did not count its work wrote and signed it.
+    const OF_BEFORE: &str = r#"{"outcome":{"result":"built","out_path":"/o","drv_path":"/d","closure_bytes":5,"reused":false},"at":7,"worker":"w1","queue_ms":1,"build_ms":2,"phases":[]}"#;
+
+    #[test]
+    fn what_was_signed_without_a_field_of_today_stays_valid_and_takes_none_in() {
+        let keys = KeyPair::new_user();
+        let finished: Finished = serde_json::from_str(OF_BEFORE).expect("a finish");
+        let mut old = record(failed());
+        let bytes = signed_bytes(&job("web"), old.epoch, old.incarnation, OF_BEFORE);
+        let sig = BASE64URL_NOPAD.encode(&keys.sign(&bytes).expect("a seed"));
+        let by = PublicKey::of(&keys).identity().clone();
+        let signature = Signature { by, body: OF_BEFORE.into(), sig };
+        *finish(&mut old) = Finished { signature: Some(signature), ..finished };
+        assert_eq!(verify(&job("web"), &old, &trusted(&keys)).objection(), None);
+        set_work(&mut old, Some(Work::default()));
+        assert!(verify(&job("web"), &old, &trusted(&keys)).objection().is_some());
+    }
+
+    #[test]
+    fn what_was_done_for_a_build_is_signed() {
+        let keys = KeyPair::new_user();
+        let mut counted: Record = record(failed());
+        *finish(&mut counted) = serde_json::from_str(OF_BEFORE).expect("a finish");
+        let work = Work { derivations: 3, downloads: 20 };
+        set_work(&mut counted, Some(work));
+        let signed = sign(&keys, &job("web"), counted);
+        let objection = |work| {
+            let mut record = signed.clone();
+            set_work(&mut record, work);
+            verify(&job("web"), &record, &trusted(&keys)).objection()
+        };
+        assert_eq!(objection(Some(work)), None);
+        assert!(objection(None).is_some(), "taken away");
+        assert!(objection(Some(Work { derivations: 0, ..work })).is_some());
+        assert!(objection(Some(Work { downloads: 21, ..work })).is_some());
+    }
+
+    fn set_work(record: &mut Record, work: Option<Work>) {
+        let Outcome::Built(built) = &finish(record).outcome else { panic!("{record:?}") };
+        let built = Built { work, ..built.clone() };
+        finish(record).outcome = Outcome::Built(built);
     }
 
     #[test]

@@ -70,15 +70,19 @@ fn newest_line(chunk: &proto::log::LogChunk) -> Option<String> {
     Some(line.labelled())
 }
 
-/// How long the last build of the host took that was one.
+/// How long the last real build of the host took.
 async fn usual(bus: &Bus, job: &JobKey) -> Result<Option<Duration>, bus::Error> {
     let key = last_good::key(&job.repo, &job.host);
     let Some(good) = bus.last_good().get(&key).await?.value else { return Ok(None) };
+    if let Some(real_ms) = good.real_ms {
+        return Ok(Some(Duration::from_millis(real_ms)));
+    }
+    // A worker that did not say so noted it: its result does, unless it was asked for again since.
     let before = JobKey { revision: good.revision, ..job.clone() };
     let record = bus.results().get(&before.to_string()).await?.value;
     let Some(State::Finished(finished)) = record.map(|record| record.state) else {
         return Ok(None);
     };
-    let real = matches!(&finished.outcome, Outcome::Built(built) if !built.reused);
+    let real = matches!(&finished.outcome, Outcome::Built(built) if built.is_real());
     Ok(real.then(|| Duration::from_millis(finished.build_ms)))
 }

@@ -138,6 +138,7 @@ mod tests {
             drv_path,
             closure_bytes: 0,
             reused: false,
+            work: None,
             diff: None,
         }))
     }

@@ -7,8 +7,8 @@
 use bus::{Bus, Entry};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use proto::{
-    Failure, Finished, Host, JobKey, Outcome, Record, Repo, Revision, State, Timestamp, WorkerName,
-    outcome::Standing,
+    Built, Failure, Finished, Host, JobKey, Outcome, Record, Repo, Revision, State, Timestamp,
+    Work, WorkerName, outcome::Standing,
 };
 
 /// Records read at once.
@@ -33,6 +33,10 @@ pub(crate) struct Ended {
     pub(crate) outcome: &'static str,
     pub(crate) standing: Standing,
     pub(crate) reused: bool,
+    /// What was done for it, if its worker counted.
+    pub(crate) work: Option<Work>,
+    /// Its time says how long the host takes.
+    pub(crate) real: bool,
     pub(crate) worker: Option<WorkerName>,
     pub(crate) queue_ms: u64,
     pub(crate) build_ms: u64,
@@ -117,8 +121,7 @@ impl History {
     /// with. What was found valid took no time, and a failure ends early.
     pub(crate) fn trend(&self) -> Option<Trend> {
         let ended = self.past.iter().filter_map(|past| past.ended.as_ref());
-        let built = ended.filter(|ended| ended.standing == Standing::Pass && !ended.reused);
-        let mut took = built.map(|ended| ended.build_ms);
+        let mut took = ended.filter(|ended| ended.real).map(|ended| ended.build_ms);
         let newest_ms = took.next()?;
         let mut before: Vec<u64> = took.take(COMPARED).collect();
         before.sort_unstable();
@@ -148,6 +151,11 @@ impl Past {
 }
 
 impl Ended {
+    /// What was done for it, in words; of what was reused its outcome says it.
+    pub(crate) fn done(&self) -> Option<String> {
+        self.work.filter(|_| !self.reused).map(stand::mainly_done)
+    }
+
     fn of(finished: Finished, attempts: usize) -> Self {
         let Finished { outcome, worker, queue_ms, build_ms, .. } = finished;
         let (name, standing) = (outcome.name(), outcome.standing());
@@ -156,19 +164,21 @@ impl Ended {
             drv: failure.drv.clone(),
             log_tail: Vec::new(),
         });
-        let (out_path, reused) = match outcome {
-            Outcome::Built(built) => (Some(built.out_path), built.reused),
-            _ => (None, false),
+        let built = match outcome {
+            Outcome::Built(built) => Some(built),
+            _ => None,
         };
         Self {
             outcome: name,
             standing,
-            reused,
+            reused: built.as_ref().is_some_and(|built| built.reused),
+            work: built.as_ref().and_then(|built| built.work),
+            real: built.as_ref().is_some_and(Built::is_real),
             worker,
             queue_ms,
             build_ms,
             attempts,
-            out_path,
+            out_path: built.map(|built| built.out_path),
             failure,
         }
     }

@@ -33,6 +33,10 @@ pub struct LastGood {
     pub at: Timestamp,
     /// That worker.
     pub worker: WorkerName,
+    /// How long the newest real build of the host took ([`crate::Built::is_real`]), in milliseconds:
+    /// this one or an earlier one. None when none is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub real_ms: Option<u64>,
 }
 
 /// The key of a host in `nbp-last-good`.

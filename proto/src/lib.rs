@@ -32,7 +32,7 @@ pub mod worker;
 pub use exit_code::ExitCode;
 pub use job::{Before, GateId, Incarnation, Instance, JobKey, JobMessage, RunId};
 pub use last_good::LastGood;
-pub use outcome::{Built, ClosureDiff, Failure, FailureKind, InfraKind, Outcome, Standing};
+pub use outcome::{Built, ClosureDiff, Failure, FailureKind, InfraKind, Outcome, Standing, Work};
 pub use overrides::{Override, Overrides};
 pub use permission::Role;
 pub use priority::Priority;

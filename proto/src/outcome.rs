@@ -42,10 +42,24 @@ pub struct Built {
     /// Nothing was built: the path of an earlier incarnation was still valid.
     #[serde(default)]
     pub reused: bool,
+    /// What this attempt did for it; none in a record of a worker that did not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<Work>,
     /// What changed since the host's last good build; none when its worker could not tell, as when
     /// it does not have that closure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diff: Option<Box<ClosureDiff>>,
+}
+
+/// What the realisations of one attempt did, as Nix told of them. Not in it: what was built while
+/// the flake was evaluated, and what another process built while this one waited for its lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Builders that ran. One that ran twice, as when its output was collected, counts twice: its
+    /// time does too.
+    pub derivations: u32,
+    /// Store paths whose download from a cache began.
+    pub downloads: u32,
 }
 
 /// The difference between the last good build of a host and another one.
@@ -148,6 +162,29 @@ pub enum Standing {
     Cancelled,
 }
 
+impl Built {
+    /// Whether its time says how long the host takes: something had to be built or downloaded.
+    ///
+    /// This is the one rule for whatever compares or counts the times of builds. What was found
+    /// valid took none, be it reused or a commit that changes nothing in the host; and a wait for
+    /// another's build lasted as long as was left of that. Of a record without [`Work`] only the
+    /// reuse is known.
+    pub fn is_real(&self) -> bool {
+        match self.work {
+            Some(work) => work != Work::default(),
+            None => !self.reused,
+        }
+    }
+}
+
+impl Work {
+    /// Adds what was done besides.
+    pub fn add(&mut self, other: Self) {
+        self.derivations = self.derivations.saturating_add(other.derivations);
+        self.downloads = self.downloads.saturating_add(other.downloads);
+    }
+}
+
 impl Outcome {
     /// What it says about the flake (DESIGN section 6, last column).
     pub fn standing(&self) -> Standing {
@@ -239,5 +276,33 @@ impl InfraKind {
             Self::Refused => "refused",
             Self::Unclassified => "unclassified",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(json: &str, real: bool) {
+        let json = format!(
+            r#"{{"result": "built", "out_path": "/o", "drv_path": "/d", "closure_bytes": 1{json}}}"#
+        );
+        let outcome: Outcome = serde_json::from_str(&json).expect("an outcome");
+        let Outcome::Built(built) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(built.is_real(), real, "{json}");
+    }
+
+    #[test]
+    fn a_real_build_is_one_that_had_something_to_build_or_to_download() {
+        check(r#", "reused": false, "work": {"derivations": 3, "downloads": 20}"#, true);
+        check(r#", "reused": false, "work": {"derivations": 1, "downloads": 0}"#, true);
+        check(r#", "reused": false, "work": {"derivations": 0, "downloads": 1}"#, true);
+        check(r#", "reused": false, "work": {"derivations": 0, "downloads": 0}"#, false);
+        check(r#", "reused": true, "work": {"derivations": 0, "downloads": 0}"#, false);
+        // Records of before.
+        check(r#", "reused": false"#, true);
+        check(r#", "reused": true"#, false);
+        check("", true);
     }
 }

@@ -262,7 +262,8 @@ mod tests {
 
     fn built() -> Outcome {
         let (out_path, drv_path) = (String::new(), String::new());
-        Outcome::Built(Built { out_path, drv_path, closure_bytes: 0, reused: false, diff: None })
+        let (reused, work, diff) = (false, None, None);
+        Outcome::Built(Built { out_path, drv_path, closure_bytes: 0, reused, work, diff })
     }
 
     fn failed() -> Outcome {

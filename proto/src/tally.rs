@@ -87,6 +87,7 @@ mod tests {
                 drv_path: path(),
                 closure_bytes: 0,
                 reused: false,
+                work: None,
                 diff: None,
             };
             Some(Outcome::Built(built))

@@ -8,6 +8,7 @@ use proto::{
     Attempt, AttemptEnd, Before, Built, ClosureDiff, Epoch, Failure, FailureKind, Finished,
     Identity, InfraKind, JobMessage, LastGood, Outcome, Override, Overrides, Phase, Presence,
     Priority, Record, Request, RunRecord, Running, Signature, State, Timestamp, V1, Waiting, Wish,
+    Work,
     event::{ClassChange, ClassEvent, DeadLetter, JobEvent, RunChange, RunEvent, What},
     gate::{
         Candidate, End, GateRun, Holder, HostResult, HostStanding, Landed, LandedHost, Lease, Made,
@@ -152,6 +153,7 @@ fn record_built() {
         drv_path: "/nix/store/bn4p257w1xwbzcqr86hcalsgkn4c1ymh-nixos-system-ns1-26.05.drv".into(),
         closure_bytes: 2_345_678_901,
         reused: true,
+        work: None,
         diff: None,
     });
     let before = record(finished(outcome.clone()), vec![attempt(3, None)]);
@@ -164,8 +166,13 @@ fn record_built() {
         lines: vec!["nginx: 1.26 → 1.27, -200.0 KiB".into()],
         lines_cut: 2,
     }));
-    let record = record(finished(Outcome::Built(built)), vec![attempt(3, None)]);
-    check(&record, include_str!("wire/record_built_diff.json"));
+    let differs = record(finished(Outcome::Built(built.clone())), vec![attempt(3, None)]);
+    check(&differs, include_str!("wire/record_built_diff.json"));
+    built.diff = None;
+    built.reused = false;
+    built.work = Some(Work { derivations: 3, downloads: 20 });
+    let counted = record(finished(Outcome::Built(built)), vec![attempt(3, None)]);
+    check(&counted, include_str!("wire/record_built_work.json"));
 }
 
 #[test]
@@ -241,8 +248,11 @@ fn last_good() {
         closure_bytes: 2_345_678_901,
         at: Timestamp(1_700_000_100_000),
         worker: parse("nix-cache01"),
+        real_ms: None,
     };
     check(&good, include_str!("wire/last_good.json"));
+    let told = LastGood { real_ms: Some(90_000), ..good };
+    check(&told, include_str!("wire/last_good_real.json"));
     let key = proto::last_good::key(&parse("nixos-servers"), &parse("ns1"));
     assert_eq!(key, "nixos-servers.ns1");
 }

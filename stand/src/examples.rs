@@ -6,7 +6,7 @@ use bus::Entry;
 use proto::{
     Attempt, AttemptEnd, Built, Class, Epoch, Failure, FailureKind, Finished, Incarnation,
     Instance, JobKey, Outcome, Phase, Presence, Priority, Record, Request, RunId, Running, State,
-    Timestamp, V1, Wish, WorkerName,
+    Timestamp, V1, Wish, Work, WorkerName,
 };
 use uuid::Uuid;
 
@@ -87,7 +87,14 @@ pub fn finished(outcome: Outcome) -> Finished {
 
 pub fn built(reused: bool) -> Outcome {
     let (out_path, drv_path) = ("/nix/store/x-web".into(), "/nix/store/y-web.drv".into());
-    Outcome::Built(Built { out_path, drv_path, closure_bytes: 1, reused, diff: None })
+    let (work, diff) = (None, None);
+    Outcome::Built(Built { out_path, drv_path, closure_bytes: 1, reused, work, diff })
+}
+
+/// Built by a worker that counted what it did.
+pub fn built_with(derivations: u32, downloads: u32) -> Outcome {
+    let Outcome::Built(built) = built(false) else { unreachable!("as just made") };
+    Outcome::Built(Built { work: Some(Work { derivations, downloads }), ..built })
 }
 
 pub fn failed() -> Outcome {

@@ -9,4 +9,4 @@ pub mod reasons;
 pub mod view;
 
 pub use around::{Around, Place};
-pub use view::{Claim, HostStatus, Look, Queue, Seen, Stand, tally, utc};
+pub use view::{Claim, HostStatus, Look, Queue, Seen, Stand, done, mainly_done, tally, utc};

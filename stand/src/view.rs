@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bus::{Entry, LaneState};
 use proto::{
-    AttemptEnd, Class, Epoch, Finished, JobKey, Outcome, Record, Request, Running, Staff, State,
-    Tally, Timestamp, WorkerName,
+    AttemptEnd, Built, Class, Epoch, Finished, JobKey, Outcome, Record, Request, Running, Staff,
+    State, Tally, Timestamp, Work, WorkerName,
 };
 
 use crate::around::{Around, Place};
@@ -32,6 +32,9 @@ pub struct Claim {
     /// By the worker's clock.
     pub at: Timestamp,
 }
+
+/// What was done for a host that was found built.
+const NOTHING_NEW: &str = "nothing new";
 
 /// Where a host stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,6 +134,20 @@ impl HostStatus {
         self.finished().map(|finished| &finished.outcome)
     }
 
+    /// What it was built as, if it was.
+    pub fn built(&self) -> Option<&Built> {
+        match self.outcome() {
+            Some(Outcome::Built(built)) => Some(built),
+            _ => None,
+        }
+    }
+
+    /// What was done for it, in words, if its worker counted and its state does not say it already.
+    pub fn done(&self) -> Option<String> {
+        let built = self.built().filter(|built| built.is_real())?;
+        built.work.map(done)
+    }
+
     /// Its place in the queue, while it waits there and somebody looked.
     pub fn place(&self) -> Option<Place> {
         match &self.stand {
@@ -213,9 +230,31 @@ impl HostStatus {
             Stand::Waiting { reason, .. } => format!("waiting: retry after {}", reason.in_words()),
             Stand::Finished(finished) => match &finished.outcome {
                 Outcome::Built(built) if built.reused => "built (reused)".into(),
+                Outcome::Built(built) if !built.is_real() => format!("built ({NOTHING_NEW})"),
                 outcome => outcome.name().into(),
             },
         }
+    }
+}
+
+/// What was done for a host, in words: `3 derivations built, 1 path downloaded`.
+pub fn done(work: Work) -> String {
+    let counted = |n: u32, one: &str, did: &str| {
+        let s = if n == 1 { "" } else { "s" };
+        (n > 0).then(|| format!("{n} {one}{s} {did}"))
+    };
+    let built = counted(work.derivations, "derivation", "built");
+    let parts = [built, counted(work.downloads, "path", "downloaded")];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { NOTHING_NEW.into() } else { parts.join(", ") }
+}
+
+/// The same in at most two words, for a table.
+pub fn mainly_done(work: Work) -> String {
+    match (work.derivations, work.downloads) {
+        (0, 0) => NOTHING_NEW.into(),
+        (0, downloads) => format!("{downloads} downloaded"),
+        (derivations, _) => format!("{derivations} built"),
     }
 }
 

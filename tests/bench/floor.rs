@@ -77,6 +77,7 @@ impl Payloads {
             closure_bytes: built.closure_bytes,
             at: by.at,
             worker: by.worker,
+            real_ms: None,
         };
         Self {
             finish: json(&claim.finished(finished)),

@@ -118,6 +118,7 @@ pub(crate) fn built(job: &JobKey) -> Built {
         drv_path: format!("/nix/store/1d1dq8ffgqmfnyvi0kk29wh0s5a1y3yi-nixos-system-{host}.drv"),
         closure_bytes: 2_147_483_648,
         reused: false,
+        work: None,
         diff: None,
     }
 }

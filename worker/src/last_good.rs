@@ -51,6 +51,7 @@ fn good(job: &JobKey, record: &Record) -> Option<LastGood> {
         closure_bytes: built.closure_bytes,
         at: finished.at,
         worker: finished.worker.clone()?,
+        real_ms: built.is_real().then_some(finished.build_ms),
     })
 }
 
@@ -73,7 +74,9 @@ async fn noted(
             {
                 return Ok(false);
             }
-            bucket.put_if(&key, good, entry.revision).await?;
+            let real_ms = good.real_ms.or_else(|| old.and_then(|old| old.real_ms));
+            let good = LastGood { real_ms, ..good.clone() };
+            bucket.put_if(&key, &good, entry.revision).await?;
             Ok(true)
         }
         .await;

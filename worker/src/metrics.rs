@@ -246,7 +246,7 @@ fn own_classes(config: &Config) -> impl Iterator<Item = &Class> {
 
 /// It was built, and not only found to be built already.
 fn really_built(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Built(built) if !built.reused)
+    matches!(outcome, Outcome::Built(built) if built.is_real())
 }
 
 /// The newest of these attempts repeats one that was lost. What a worker that stops has handed back

@@ -4,7 +4,6 @@
 use bus::{Bus, Change, Entry, Error, Records};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use proto::{Class, JobKey};
-
 use stand::Seen;
 
 use crate::snapshot;

@@ -46,7 +46,8 @@ fn run() -> RunRecord {
 fn built() -> Outcome {
     let path = String::new();
     let (out_path, drv_path) = (path.clone(), path);
-    Outcome::Built(Built { out_path, drv_path, closure_bytes: 1, reused: false, diff: None })
+    let (reused, work, diff) = (false, None, None);
+    Outcome::Built(Built { out_path, drv_path, closure_bytes: 1, reused, work, diff })
 }
 
 #[test]

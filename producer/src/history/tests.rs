@@ -1,5 +1,5 @@
 use proto::{FailureKind, InfraKind};
-use stand::examples::{built, entry, failed, finished, job, record, running};
+use stand::examples::{built, built_with, entry, failed, finished, job, record, running};
 
 use super::*;
 
@@ -65,6 +65,12 @@ fn the_trend_compares_real_builds_only() {
     let trend = history(vec![took(1, 10), took(2, 30), took(3, 20), took(4, 90), reused, failed]);
     let expected = Trend { newest_ms: 90, median_ms: 20, over: 3 };
     assert_eq!(trend.trend(), Some(expected));
+    // Neither does a commit that changes nothing in the host; a download takes its time.
+    let trend = |derivations, downloads| {
+        let newest = past(9, built_with(derivations, downloads), 2);
+        history(vec![took(1, 60), took(2, 60), newest]).trend().map(|it| it.newest_ms)
+    };
+    assert_eq!([trend(0, 0), trend(0, 1), trend(1, 0)], [Some(60), Some(2), Some(2)]);
     // Old ones say nothing about today.
     let many = (1..=30).map(|n| took(n, if n < 15 { 1000 } else { 10 })).collect();
     assert_eq!(history(many).trend(), Some(Trend { newest_ms: 10, median_ms: 10, over: 10 }));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use options::{Cell, Page, Tone, head, short};
 use proto::{
-    Host, JobKey, Repo, Revision, Timestamp, WorkerName,
+    Host, JobKey, Repo, Revision, Timestamp, Work, WorkerName,
     log::short_name,
     outcome::{Failure, Standing},
 };
@@ -45,6 +45,7 @@ struct PastObject<'a> {
     at: Timestamp,
     outcome: Option<&'static str>,
     reused: bool,
+    work: Option<Work>,
     worker: Option<&'a WorkerName>,
     attempts: Option<usize>,
     queue_ms: Option<u64>,
@@ -88,6 +89,7 @@ fn object<'a>(history: &'a History, past: &'a Past) -> PastObject<'a> {
         at: past.at,
         outcome: ended.map(|it| it.outcome),
         reused: ended.is_some_and(|it| it.reused),
+        work: ended.and_then(|it| it.work),
         worker: ended.and_then(|it| it.worker.as_ref()),
         attempts: ended.map(|it| it.attempts),
         queue_ms: ended.map(|it| it.queue_ms),
@@ -172,7 +174,7 @@ fn row(past: &Past, page: &Page) -> [Cell; 7] {
         let built = ended.worker.is_some();
         Cell::or_dash(built.then(|| short(Duration::from_millis(ms))))
     };
-    let why = ended.failure.as_ref().map(why);
+    let why = ended.failure.as_ref().map(why).or_else(|| ended.done());
     [
         revision.into(),
         when.into(),
@@ -203,7 +205,7 @@ fn outcome(ended: &Ended) -> Cell {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use stand::examples::{built, failed};
+    use stand::examples::{built, built_with, failed};
 
     use super::*;
     use crate::{
@@ -242,6 +244,15 @@ more: producer explain nixos-servers.00000000000000000000000000000000000f4240.we
         let fine = text(&history(vec![past(1, built(true), 1)]), 9, &page(None));
         assert!(fine.starts_with("web of nixos-servers: builds\n\n"), "{fine}");
         assert!(fine.contains("built (reused)"), "{fine}");
+        let counted =
+            vec![past(960_000, built_with(3, 0), 60_000), past(1_000_000, built_with(0, 0), 900)];
+        let expected = "
+REVISION      WHEN       OUTCOME  QUEUE  BUILD  WORKER  WHY
+000000000000  30 s ago   built    1.5s   900ms  w1      nothing new
+000000000000  1 min ago  built    1.5s   1m 0s  w1      3 built
+";
+        let counted = text(&history(counted), 9, &page(None));
+        assert!(counted.contains(expected), "{counted}");
     }
 
     #[test]
@@ -256,12 +267,16 @@ more: producer explain nixos-servers.00000000000000000000000000000000000f4240.we
             "trend": {"newest_ms": 90_000, "median_ms": 60_000, "over": 1},
             "revisions": [{
                 "rev": rev(1_000_000), "job": format!("nixos-servers.{}.web", rev(1_000_000)),
-                "at": 1_000_000, "outcome": "build-failed", "reused": false, "worker": "w1",
-                "attempts": 2, "queue_ms": 1500, "build_ms": 5000, "out_path": null,
+                "at": 1_000_000, "outcome": "build-failed", "reused": false, "work": null,
+                "worker": "w1", "attempts": 2, "queue_ms": 1500, "build_ms": 5000, "out_path": null,
                 "failure": {"message": "builder for nginx failed", "drv": drv},
             }],
         });
         options::check_documented("history", &shown);
         assert_eq!(shown, expected);
+        let counted = super::json(&history(vec![past(1, built_with(3, 1), 1)]), 1);
+        let counted: Value = serde_json::from_str(&counted).expect("one object");
+        options::check_documented("history", &counted);
+        assert_eq!(counted["revisions"][0]["work"], json!({"derivations": 3, "downloads": 1}));
     }
 }

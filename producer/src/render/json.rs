@@ -1,7 +1,8 @@
 //! `--json` of submit, status and watch: one object, its shape fixed by DESIGN section 8.
 
 use proto::{
-    Class, Host, JobKey, LastGood, Outcome, Repo, Revision, RunId, Tally, Timestamp, WorkerName,
+    Class, Host, JobKey, LastGood, Outcome, Repo, Revision, RunId, Tally, Timestamp, Work,
+    WorkerName,
 };
 use serde::Serialize;
 use stand::{HostStatus, Stand};
@@ -37,6 +38,7 @@ struct HostObject<'a> {
     queue_ms: Option<u64>,
     build_ms: Option<u64>,
     reused: bool,
+    work: Option<Work>,
     waits: Option<Waits<'a>>,
     failure: Option<FailureObject<'a>>,
 }
@@ -95,10 +97,7 @@ pub(crate) fn line(value: &impl Serialize) -> String {
 }
 
 fn host(status: &HostStatus) -> HostObject<'_> {
-    let built = match status.outcome() {
-        Some(Outcome::Built(built)) => Some(built),
-        _ => None,
-    };
+    let built = status.built();
     let phase = match &status.stand {
         Stand::Running { running, .. } => Some(running.phase.name()),
         _ => None,
@@ -117,6 +116,7 @@ fn host(status: &HostStatus) -> HostObject<'_> {
         queue_ms: status.finished().map(|finished| finished.queue_ms),
         build_ms: status.finished().map(|finished| finished.build_ms),
         reused: built.is_some_and(|built| built.reused),
+        work: built.and_then(|built| built.work),
         waits: waits(&status.stand),
         failure: status.outcome().and_then(failure),
     }
@@ -171,21 +171,22 @@ mod tests {
                 {"host": "a", "class": class, "job": job("a"), "state": "finished", "phase": null,
                  "attempt": 1, "worker": "w1", "outcome": "built",
                  "drv_path": "/nix/store/y-web.drv", "out_path": "/nix/store/x-web",
-                 "queue_ms": 1500, "build_ms": 62000, "reused": true, "waits": null,
-                 "failure": null},
+                 "queue_ms": 1500, "build_ms": 62000, "reused": true, "work": null,
+                 "waits": null, "failure": null},
                 {"host": "b", "class": class, "job": job("b"), "state": "finished", "phase": null,
                  "attempt": 2, "worker": "w1", "outcome": "build-failed", "drv_path": null,
                  "out_path": null, "queue_ms": 1500, "build_ms": 62000, "reused": false,
-                 "waits": null,
+                 "work": null, "waits": null,
                  "failure": {"class": "build-failed", "message": "builder for nginx failed",
                              "drv": drv, "log_tail": ["cc: \u{1b}[31mno\u{1b}[0m"]}},
                 {"host": "c", "class": class, "job": job("c"), "state": "running",
                  "phase": "evaluate", "attempt": 1, "worker": "w1", "outcome": null,
                  "drv_path": null, "out_path": null, "queue_ms": null, "build_ms": null,
-                 "reused": false, "waits": null, "failure": null},
+                 "reused": false, "work": null, "waits": null, "failure": null},
                 {"host": "d", "class": class, "job": job("d"), "state": "queued", "phase": null,
                  "attempt": null, "worker": null, "outcome": null, "drv_path": null,
                  "out_path": null, "queue_ms": null, "build_ms": null, "reused": false,
+                 "work": null,
                  "waits": {"why": "queued", "since": null, "worker": null, "reason": null,
                            "position": 2, "of": 3, "left_ms": null},
                  "failure": null},
@@ -206,6 +207,7 @@ mod tests {
             out_path: "/nix/store/x-web".into(),
             drv_path: "/nix/store/y-web.drv".into(),
             closure_bytes: 6856,
+            real_ms: None,
         };
         let job = job("web");
         let shown = last_good(&job.repo, &job.host, &good);

@@ -2,7 +2,7 @@
 
 use options::{Cell, Page, Tone, head, short};
 use proto::{
-    Class, Epoch, Identity, Incarnation, JobKey, Priority, RunId, Timestamp, WorkerName,
+    Class, Epoch, Identity, Incarnation, JobKey, Priority, RunId, Timestamp, Work, WorkerName,
     time::millis,
 };
 use serde::Serialize;
@@ -21,6 +21,7 @@ struct Object<'a> {
     class: &'a Class,
     state: &'static str,
     outcome: Option<&'static str>,
+    work: Option<Work>,
     waits: Option<Waits<'a>>,
     wanted_by: Vec<WishObject<'a>>,
     superseded_by: Option<RunId>,
@@ -75,6 +76,7 @@ pub(crate) fn json(story: &Story, now: Timestamp) -> String {
         class: &story.status.class,
         state: story.status.state(),
         outcome: story.status.outcome().map(proto::Outcome::name),
+        work: story.status.built().and_then(|built| built.work),
         waits: waits(&story.status.stand),
         wanted_by: wishes
             .map(|(run, it)| WishObject { run, by: &it.by, priority: it.priority, at: it.at })
@@ -140,6 +142,9 @@ pub(crate) fn text(story: &Story, page: &Page) -> String {
         text.push_str(&format!("{worker} is left out for a while: a second opinion is wanted\n"));
     }
     text.push_str(&went(story.times(page.now)));
+    if let Some(done) = status.done() {
+        text.push_str(&(done + "\n"));
+    }
     for (at, asking) in story.askings.iter().enumerate() {
         let newest = at + 1 == story.askings.len();
         text.push_str(&told(asking, newest, page));
@@ -199,7 +204,7 @@ fn row(attempt: &Try, page: &Page) -> [Cell; 5] {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use stand::examples::{REV, STORED, record, request, running};
+    use stand::examples::{REV, STORED, built_with, finished, record, request, running};
     use uuid::Uuid;
 
     use super::*;
@@ -237,6 +242,16 @@ no worker has taken it
         let line = format!("superseded by run {0}; `producer watch {0}`\n", Uuid::nil());
         assert!(newer.contains(&line), "{newer}");
         assert!(held.contains("1      w1      30 s ago  -       worker-lost: its lease ran out"));
+        let ended = |work: (u32, u32)| {
+            let ended = proto::State::Finished(finished(built_with(work.0, work.1)));
+            super::text(&story(None, Some(record(1, ended)), &[]), &page(None))
+        };
+        let counted = ended((3, 1));
+        let line = " with workers\n3 derivations built, 1 path downloaded\n\n";
+        assert!(counted.contains(": built\n") && counted.contains(line), "{counted}");
+        let valid = ended((0, 0));
+        assert!(valid.contains(": built (nothing new)\n"), "{valid}");
+        assert!(valid.contains(" with workers\n\n"), "told once: {valid}");
     }
 
     #[test]
@@ -246,7 +261,7 @@ no worker has taken it
         let asking = |n: u128| Uuid::from_u128(n).to_string();
         let expected = json!({
             "job": format!("nixos-servers.{REV}.web"), "class": "aarch64-linux", "state": "queued",
-            "outcome": null,
+            "outcome": null, "work": null,
             "waits": {"why": "no-worker", "since": 900_000, "worker": null, "reason": null,
                       "position": null, "of": null, "left_ms": null},
             "wanted_by": [{"run": Uuid::nil(), "by": "local", "priority": "normal",
@@ -267,5 +282,10 @@ no worker has taken it
         });
         options::check_documented("explain", &shown);
         assert_eq!(shown, expected);
+        let counted = record(1, proto::State::Finished(finished(built_with(3, 1))));
+        let counted = super::json(&story(Some(request(1, 1)), Some(counted), &[]), STORED);
+        let counted: Value = serde_json::from_str(&counted).expect("one object");
+        options::check_documented("explain", &counted);
+        assert_eq!(counted["work"], json!({"derivations": 3, "downloads": 1}));
     }
 }

@@ -233,6 +233,7 @@ monitoring01: build-failed: builder for nginx failed
             out_path: "/nix/store/x-web".into(),
             drv_path: "/nix/store/y-web.drv".into(),
             closure_bytes,
+            real_ms: None,
         };
         let job = job("web");
         let text = |bytes| last_good(&job.repo, &job.host, &good(bytes), &page(None));

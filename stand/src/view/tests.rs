@@ -77,9 +77,23 @@ fn the_record_of_the_current_asking_tells_the_state() {
     let finished = |outcome| State::Finished(finished(outcome));
     check(asked(), Some(record(1, finished(built(false)))), &[], "built");
     check(asked(), Some(record(1, finished(built(true)))), &[], "built (reused)");
+    check(asked(), Some(record(1, finished(built_with(0, 0)))), &[], "built (nothing new)");
+    check(asked(), Some(record(1, finished(built_with(0, 1)))), &[], "built");
     check(asked(), Some(record(1, finished(failed()))), &[], "build-failed");
     // The request was pruned: the record stands for itself.
     check(None, Some(record(1, finished(failed()))), &[], "build-failed");
+}
+
+#[test]
+fn what_was_done_is_told_by_number() {
+    let check = |derivations, downloads, long: &str, short: &str| {
+        let work = Work { derivations, downloads };
+        assert_eq!((done(work).as_str(), mainly_done(work).as_str()), (long, short));
+    };
+    check(0, 0, "nothing new", "nothing new");
+    check(1, 0, "1 derivation built", "1 built");
+    check(0, 20, "20 paths downloaded", "20 downloaded");
+    check(3, 1, "3 derivations built, 1 path downloaded", "3 built");
 }
 
 #[test]

@@ -146,6 +146,49 @@ fn a_history_names_the_first_bad_revision_and_the_last_good_one() {
 }
 
 #[test]
+fn a_commit_that_changes_nothing_in_a_host_is_no_real_build() {
+    let pool = Pool::start();
+    let _worker = pool.worker("w1");
+    let build = |rev: &str| {
+        let args = ["h01", "--rev", rev, "--ref", "master", "--wait", "--json"];
+        let answer = all_built(pool.submit(&args), 1);
+        host(&answer, "h01").clone()
+    };
+    let history = || json(&pool, &["history", "h01", "--repo", REPO]);
+    let work = |derivations: u64| serde_json::json!({"derivations": derivations, "downloads": 0});
+    let took = |host: &Value| host["build_ms"].as_u64().expect("a length");
+    let first = pool.commit("master", &Flake::hosts(1).seconds(1.0));
+    let built = build(&first);
+    assert_eq!(built["work"], work(2), "the leaf and the host");
+
+    let readme = pool.repo.commit("master", &[("README", "the same host")]);
+    let same = build(&readme);
+
+    assert_eq!(same["out_path"], built["out_path"]);
+    assert_eq!((&same["reused"], &same["work"]), (&false.into(), &work(0)), "{same:#}");
+    let record = pool.result(&readme, "h01").expect("a result");
+    assert_eq!(record["state"]["outcome"]["work"], work(0), "{record:#}");
+    let told = history();
+    assert_eq!(told["trend"], Value::Null, "there is one real build: {told:#}");
+    assert_eq!(told["revisions"][0]["work"], work(0), "{told:#}");
+    let shown = pool.producer(&["history", "h01", "--repo", REPO]).expect_code(0).stdout;
+    let ends = |rev: &str, with: &str| {
+        shown.lines().any(|line| line.starts_with(&rev[..12]) && line.ends_with(with))
+    };
+    assert!(ends(&readme, "  nothing new"), "{shown}");
+    assert!(ends(&first, "  2 built"), "{shown}");
+    let explained = pool.producer(&["explain", &text(&same["job"])]).expect_code(0);
+    assert!(explained.stdout.contains(": built (nothing new)\n"), "{explained}");
+
+    // The next real one is compared with the first.
+    let other = pool.commit("master", &Flake::hosts(1).salt("other"));
+    let other = build(&other);
+    let trend =
+        serde_json::json!({"newest_ms": took(&other), "median_ms": took(&built), "over": 1});
+    assert_eq!(history()["trend"], trend);
+}
+
+#[test]
 fn names_that_nobody_knows_come_with_what_may_have_been_meant() {
     let pool = Pool::start();
     let rev = pool.commit("master", &Flake::named(&["web01", "monitoring01"]));

@@ -135,6 +135,12 @@ fn a_builder_takes_from_the_cache_what_another_one_built() {
 
     assert_eq!(host(&answer, "h01")["worker"], "w2");
     assert_eq!(second.builds_begun(&system_name("h01")), 0, "fetched, not built");
+    let work = &pool.result(&next, "h01").expect("a result")["state"]["outcome"]["work"];
+    assert_eq!(work["derivations"], 0, "{work:#}");
+    assert!(work["downloads"].as_u64() >= Some(1), "{work:#}");
+    assert_eq!(&host(&answer, "h01")["work"], work);
+    let explained = pool.producer(&["explain", &text(&host(&answer, "h01")["job"])]).expect_code(0);
+    assert!(explained.stdout.contains(" downloaded\n"), "{explained}");
 }
 
 /// A host with a small dependency, which is in the cache at once, and a part that takes seconds to

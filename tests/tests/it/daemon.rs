@@ -46,6 +46,10 @@ fn hosts_are_built_and_failures_named_through_the_daemon() {
     assert_eq!(outcomes["h03"], "built");
     let leaf = text(&host(&answer, "h02")["failure"]["drv"]);
     assert!(leaf.ends_with("-broken-leaf.drv"), "{answer:#}");
+    for name in ["h01", "h03"] {
+        let work = &host(&answer, name)["work"];
+        assert!(work["derivations"].as_u64() >= Some(1), "{name}: {work:#}");
+    }
 }
 
 #[test]

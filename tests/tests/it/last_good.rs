@@ -66,3 +66,24 @@ fn the_newest_commit_of_the_tracked_branch_is_the_last_good_one() {
     let revisions: Vec<String> = history.iter().map(|good| text(&good["revision"])).collect();
     assert_eq!(revisions, [first, second, landed, rewound]);
 }
+
+#[test]
+fn how_long_a_host_takes_stays_known_over_commits_that_change_nothing_in_it() {
+    let pool = Pool::start();
+    let _worker = pool.worker("w1");
+    let real_ms = |rev: &str| {
+        is_last_good(&pool, rev);
+        pool.bucket("nbp-last-good")["homelab.h01"]["real_ms"].as_u64().expect("a length")
+    };
+    let first = pool.commit("master", &Flake::hosts(1).seconds(1.0));
+    let took = host(&builds(&pool, &first), "h01")["build_ms"].as_u64().expect("a length");
+    assert_eq!(real_ms(&first), took);
+    for number in ["one", "two"] {
+        let same = pool.repo.commit("master", &[("README", number)]);
+        builds(&pool, &same);
+        assert_eq!(real_ms(&same), took, "{number}");
+    }
+    let other = pool.commit("master", &Flake::hosts(1).salt("other"));
+    let other_took = host(&builds(&pool, &other), "h01")["build_ms"].as_u64();
+    assert_eq!(Some(real_ms(&other)), other_took);
+}

@@ -85,6 +85,7 @@ fn record(n: usize, incarnation: Incarnation) -> Record {
             drv_path: format!("/nix/store/{}-nixos-system-{}-26.05.drv", "c".repeat(32), host(n)),
             closure_bytes: 5 << 30,
             reused: false,
+            work: None,
             diff: Some(Box::new(ClosureDiff {
                 from: job(n).revision,
                 from_path: format!("/nix/store/{}-nixos-system", "d".repeat(32)),

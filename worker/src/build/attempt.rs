@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, io, path::Path, time::Duration};
 
-use proto::{Built, Failure, FailureKind, InfraKind, Phase, record::PhaseTime, time::millis};
+use proto::{Built, Failure, FailureKind, InfraKind, Phase, Work, record::PhaseTime, time::millis};
 use telemetry::span;
 use tokio::{
     sync::{SemaphorePermit, mpsc},
@@ -20,7 +20,7 @@ use crate::{
         command::{Pinned, StorePath},
         evaluate::{Said, call, evaluate},
         process::{Guard, Invocation},
-        realise::realise,
+        realise::{Realisation, realise},
         roots::{Branch, InUse, OVERRIDDEN, RootError},
     },
 };
@@ -52,6 +52,8 @@ pub(super) struct Attempt<'a> {
     pub(super) stop: CancellationToken,
     phases: Vec<PhaseTime>,
     open: Option<(Phase, Instant, Span)>,
+    /// Of all realisations so far: the time of the attempt is that of all of them too.
+    work: Work,
 }
 
 impl<'a> Attempt<'a> {
@@ -62,7 +64,8 @@ impl<'a> Attempt<'a> {
         log: LogSink,
         stop: CancellationToken,
     ) -> Self {
-        Self { ctx, task, notices, log, stop, phases: Vec::new(), open: None }
+        let (phases, open, work) = (Vec::new(), None, Work::default());
+        Self { ctx, task, notices, log, stop, phases, open, work }
     }
 
     /// Runs it. Whoever stopped it is answered so, whatever else it had come to.
@@ -158,7 +161,7 @@ impl<'a> Attempt<'a> {
             return None;
         }
         self.enter(Phase::Root).await;
-        Some(Built { reused: true, ..built })
+        Some(self.reused(&built))
     }
 
     /// The right to build what was to be reused. Without one it is left to whoever has a slot: many
@@ -205,7 +208,12 @@ impl<'a> Attempt<'a> {
             self.log.say(format!("{out} is gone, so it is built again"));
             return Ok(None);
         }
-        Ok(Some(Built { reused: true, ..built.clone() }))
+        Ok(Some(self.reused(built)))
+    }
+
+    /// The result of an earlier asking, as this attempt's own.
+    fn reused(&self, built: &Built) -> Built {
+        Built { reused: true, work: Some(self.work), ..built.clone() }
     }
 
     /// Made anew: beside others, and alone if there is not memory enough for that.
@@ -262,7 +270,8 @@ impl<'a> Attempt<'a> {
                 let closure_bytes = self.closure_bytes(&out).await?;
                 let diff = self.difference(&out, closure_bytes).await.map(Box::new);
                 let (out_path, drv_path) = (out.to_string(), drv.to_string());
-                return Ok(Built { out_path, drv_path, closure_bytes, reused: false, diff });
+                let (reused, work) = (false, Some(self.work));
+                return Ok(Built { out_path, drv_path, closure_bytes, reused, work, diff });
             }
             self.log.say(format!("{drv} is gone, so it is evaluated again"));
             self.root_call(&ctx.nix.add_drv_root(&drv, links.drv())).await?;
@@ -274,21 +283,22 @@ impl<'a> Attempt<'a> {
 
     /// The output, or none when the derivation is gone.
     async fn realise(
-        &self,
+        &mut self,
         drv: &StorePath,
         links: &InUse,
         force: bool,
         limits: &Limits,
     ) -> Result<Option<StorePath>, BuildEnd> {
+        let nix = &self.ctx.nix;
         if force && self.output_is_valid(drv).await? {
             self.log.say(format!("building {drv} again"));
-            match self.watched(&self.ctx.nix.rebuild(drv), limits).await {
+            match self.watched(&nix.rebuild(drv), limits).await {
                 RealiseEnd::Valid | RealiseEnd::NothingToCompare => {}
                 RealiseEnd::DrvGone => return Ok(None),
                 RealiseEnd::Over(end) => return Err(end),
             }
         }
-        match self.watched(&self.ctx.nix.realise(drv, links.output()), limits).await {
+        match self.watched(&nix.realise(drv, links.output()), limits).await {
             RealiseEnd::Valid => {}
             RealiseEnd::DrvGone => return Ok(None),
             RealiseEnd::NothingToCompare => {
@@ -304,8 +314,12 @@ impl<'a> Attempt<'a> {
         out.map(Some).ok_or_else(|| infra(InfraKind::Unclassified, odd()))
     }
 
-    async fn watched(&self, invocation: &Invocation, limits: &Limits) -> RealiseEnd {
-        realise(self.ctx, limits, invocation, &self.notices, &self.log, &self.stop).await
+    async fn watched(&mut self, invocation: &Invocation, limits: &Limits) -> RealiseEnd {
+        let (ctx, notices) = (self.ctx, &self.notices);
+        let Realisation { end, work } =
+            realise(ctx, limits, invocation, notices, &self.log, &self.stop).await;
+        self.work.add(work);
+        end
     }
 
     async fn output_is_valid(&self, drv: &StorePath) -> Result<bool, BuildEnd> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use proto::log::{LogChunk, LogLine};
-use proto::{Host, Revision};
+use proto::{Host, Revision, Work};
 
 use super::*;
 use crate::{
@@ -134,6 +134,10 @@ impl Seen {
 
 const FULL: Plan = Plan::Full { force: false };
 
+fn work(derivations: u32) -> Option<Work> {
+    Some(Work { derivations, downloads: 0 })
+}
+
 #[tokio::test]
 async fn a_host_is_built_rooted_and_then_reused() {
     let pool = Pool::new("");
@@ -141,6 +145,7 @@ async fn a_host_is_built_rooted_and_then_reused() {
     let built = seen.built().clone();
     assert!(built.out_path.ends_with("-web") && built.drv_path.ends_with("-web.drv"), "{built:?}");
     assert!(built.closure_bytes > 0 && !built.reused);
+    assert_eq!(built.work, work(2));
     let phases: Vec<_> = seen.ended.phases.iter().map(|time| time.phase).collect();
     assert_eq!(phases, [Phase::Fetch, Phase::Evaluate, Phase::Build, Phase::Root]);
     assert!(seen.notices.contains(&Notice::Progress(Progress { done: 2, expected: 2 })));
@@ -155,13 +160,14 @@ async fn a_host_is_built_rooted_and_then_reused() {
     assert_eq!(std::fs::read_dir(in_use).expect("a folder").count(), 0);
 
     let seen = pool.build("web", Plan::Reuse(built.clone())).await;
-    assert_eq!(seen.built(), &Built { reused: true, ..built.clone() });
+    assert_eq!(seen.built(), &Built { reused: true, work: work(0), ..built.clone() });
     let phases: Vec<_> = seen.ended.phases.iter().map(|time| time.phase).collect();
     assert_eq!(phases, [Phase::Root], "all is as it should be");
     assert_eq!(pool.generations("web").len(), 1);
     let gone = Built { out_path: built.out_path.replace("-web", "-bew"), ..built.clone() };
     let seen = pool.build("web", Plan::Reuse(gone)).await;
-    assert_eq!(seen.built(), &built, "what is gone is built");
+    let valid = Built { work: work(0), ..built };
+    assert_eq!(seen.built(), &valid, "what is gone is built, and here it was valid");
 }
 
 #[tokio::test]
@@ -171,7 +177,7 @@ async fn a_reuse_of_what_is_rooted_elsewhere_makes_its_root() {
     let root = pool.generations("web").remove(0);
     std::fs::remove_file(&root).expect("a root");
     let reuse = Plan::Reuse(built.clone());
-    let reused = Built { reused: true, ..built.clone() };
+    let reused = Built { reused: true, work: work(0), ..built.clone() };
     assert_eq!(pool.build("web", reuse.clone()).await.built(), &reused);
     assert_eq!(pool.generations("web"), std::slice::from_ref(&root));
     // A link that Nix did not make in this life may be on nobody's books.
@@ -203,7 +209,7 @@ async fn what_was_to_be_reused_and_is_gone_is_built_if_there_is_room() {
     assert_eq!(seen.ended.end, BuildEnd::Stopped, "left to others");
     drop(no_room);
     let seen = pool.build("web", reuse).await;
-    assert_eq!(seen.built(), &built);
+    assert_eq!(seen.built(), &Built { work: work(1), ..built }, "its dependency was left");
     assert!(seen.notices.contains(&Notice::Anew) && seen.says("is gone"));
 }
 
@@ -211,9 +217,12 @@ async fn what_was_to_be_reused_and_is_gone_is_built_if_there_is_room() {
 async fn force_builds_for_real_and_randomness_is_no_failure() {
     let pool = Pool::new("");
     let first = pool.build("random", Plan::Full { force: true }).await.built().clone();
+    assert_eq!(first.work, work(1));
     let seen = pool.build("random", FULL).await;
+    assert_eq!(seen.built().work, work(0));
     assert!(!seen.lines.iter().any(|line| line.text == "again"), "valid: nothing is built");
     let seen = pool.build("random", Plan::Full { force: true }).await;
+    // Nix counts a rebuild that differs as failed; its builder ran all the same.
     assert_eq!(seen.built(), &first);
     assert!(seen.lines.iter().any(|line| line.text == "again"), "{:?}", seen.lines);
     assert!(seen.says("may not be deterministic"));
@@ -327,6 +336,7 @@ async fn a_build_says_what_changed_since_the_last_good_one() {
         closure_bytes: first.closure_bytes,
         at: proto::Timestamp(1),
         worker: "w".parse().expect("a name"),
+        real_ms: None,
     };
     pool.last_good = Some(good.clone());
     let from = pool.rev.clone();

@@ -103,7 +103,7 @@ enum Stop {
 /// What the record is to say.
 #[derive(Clone, Debug)]
 enum Ending {
-    Finish(Finished),
+    Finish(Box<Finished>),
     Wait { delay: Duration, reason: AttemptEnd },
 }
 
@@ -426,7 +426,7 @@ impl Held {
     fn write_ending(&mut self, job: &Job, ctx: &mut Context<'_>) {
         let Work::Ended(ending) = &self.work else { return };
         self.record = match ending {
-            Ending::Finish(finished) => self.record.finished(finished.clone()),
+            Ending::Finish(finished) => self.record.finished(Finished::clone(finished)),
             Ending::Wait { delay, reason } => {
                 self.record.waiting(proto::time::millis(*delay), reason.clone())
             }
@@ -484,7 +484,7 @@ impl Held {
     }
 
     fn finish(&self, outcome: Outcome, phases: Vec<PhaseTime>, ctx: &Context<'_>) -> Ending {
-        Ending::Finish(Finished {
+        Ending::Finish(Box::new(Finished {
             outcome,
             at: ctx.now.local,
             worker: Some(self.running.worker.clone()),
@@ -493,7 +493,7 @@ impl Held {
             phases,
             signature: None,
             overrides: self.overrides.clone(),
-        })
+        }))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use bus::OpenJob;
 use proto::{
     Attempt, Built, Failure, FailureKind, Incarnation, InfraKind, Instance, Overrides, Phase,
-    Priority, Record, Running, Timestamp, V1, record::PhaseTime, subject::JobSubject,
+    Priority, Record, Running, Timestamp, V1, Work, record::PhaseTime, subject::JobSubject,
 };
 use uuid::Uuid;
 
@@ -60,9 +60,13 @@ fn finished(outcome: Outcome, claimed: bool) -> Finished {
 }
 
 fn built(reused: bool) -> Outcome {
+    built_with(reused, None)
+}
+
+fn built_with(reused: bool, work: Option<Work>) -> Outcome {
     let path = String::new();
     let (out_path, drv_path) = (path.clone(), path);
-    Outcome::Built(Built { out_path, drv_path, closure_bytes: 1, reused, diff: None })
+    Outcome::Built(Built { out_path, drv_path, closure_bytes: 1, reused, work, diff: None })
 }
 
 fn failed() -> Outcome {
@@ -180,10 +184,16 @@ fn what_was_not_built_takes_no_time() {
     let metrics = metrics();
     let web = subject("r", "web");
     end(&metrics, &web, &finished(built(true), true));
+    // A commit that changes nothing in the host.
+    let valid = built_with(false, Some(Work::default()));
+    end(&metrics, &web, &finished(valid, true));
     end(&metrics, &web, &finished(Outcome::Cancelled, false));
     assert_eq!(value(&metrics, "nbp_builds_total", &["outcome=\"cancelled\"", "web"]), 1.0);
     assert_eq!(value(&metrics, "nbp_build_duration_seconds_count", &[]), 0.0);
-    assert_eq!(value(&metrics, "nbp_queue_wait_seconds_count", &[]), 1.0);
+    assert_eq!(value(&metrics, "nbp_queue_wait_seconds_count", &[]), 2.0);
+    let downloaded = built_with(false, Some(Work { derivations: 0, downloads: 1 }));
+    end(&metrics, &web, &finished(downloaded, true));
+    assert_eq!(value(&metrics, "nbp_build_duration_seconds_count", &[]), 1.0);
 }
 
 #[test]

@@ -10,6 +10,8 @@ use serde_json::Value;
 
 /// Activity: one derivation is being built.
 pub const ACTIVITY_BUILD: u64 = 105;
+/// Activity: one store path is being fetched from a cache.
+pub const ACTIVITY_SUBSTITUTE: u64 = 108;
 /// Activity: all builds of this call; its progress results count derivations.
 pub const ACTIVITY_BUILDS: u64 = 104;
 /// Activity: waiting for a lock that another build holds, or for a free builder.

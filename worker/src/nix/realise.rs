@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use proto::Failure;
+use proto::{Failure, Work};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval},
@@ -25,6 +25,15 @@ use crate::{
 /// How often limits are looked at: they are minutes and hours.
 const LIMITS_EVERY: Duration = Duration::from_millis(500);
 
+/// A realisation that is over: no process of it is left.
+#[derive(Debug)]
+pub struct Realisation {
+    /// How it ended.
+    pub end: RealiseEnd,
+    /// What it did until then.
+    pub work: Work,
+}
+
 /// How a wait for the child ended.
 enum Woken {
     Stopped,
@@ -32,7 +41,7 @@ enum Woken {
     Output(std::io::Result<Output>),
 }
 
-/// Runs `invocation` to its end. When this returns, no process of it is left.
+/// Runs `invocation` to its end.
 pub async fn realise(
     ctx: &BuildContext,
     limits: &Limits,
@@ -40,7 +49,7 @@ pub async fn realise(
     notices: &mpsc::Sender<Notice>,
     log: &LogSink,
     stop: &CancellationToken,
-) -> RealiseEnd {
+) -> Realisation {
     let mut child = match ctx.supervisor.spawn(invocation) {
         Ok(child) => child,
         Err(error) => return unreadable(&error),
@@ -94,7 +103,12 @@ fn limit_reached(limits: &Limits, watcher: &Watcher, now: Duration) -> Option<Li
     }
 }
 
-async fn ended(child: Child, limit: Option<Limit>, watcher: &Watcher, stopped: bool) -> RealiseEnd {
+async fn ended(
+    child: Child,
+    limit: Option<Limit>,
+    watcher: &Watcher,
+    stopped: bool,
+) -> Realisation {
     let builders = Builders::of(watcher.building()).await;
     let stopped_child = child.stop().await;
     builders.gone().await;
@@ -104,13 +118,20 @@ async fn ended(child: Child, limit: Option<Limit>, watcher: &Watcher, stopped: b
     }
 }
 
-fn judged(stopped: bool, limit: Option<Limit>, exit: Option<i32>, watcher: &Watcher) -> RealiseEnd {
-    classify::realised(&Realised { stopped, limit, exit, watcher })
+fn judged(
+    stopped: bool,
+    limit: Option<Limit>,
+    exit: Option<i32>,
+    watcher: &Watcher,
+) -> Realisation {
+    let end = classify::realised(&Realised { stopped, limit, exit, watcher });
+    Realisation { end, work: watcher.work() }
 }
 
-fn unreadable(error: &std::io::Error) -> RealiseEnd {
+fn unreadable(error: &std::io::Error) -> Realisation {
     let failure = Failure::message(format!("run the supervisor: {error}"));
-    RealiseEnd::Over(BuildEnd::Infra { kind: proto::InfraKind::Unclassified, failure })
+    let end = RealiseEnd::Over(BuildEnd::Infra { kind: proto::InfraKind::Unclassified, failure });
+    Realisation { end, work: Work::default() }
 }
 
 /// What the caller knows already.

@@ -10,11 +10,13 @@ use std::{
     time::Duration,
 };
 
-use proto::record::Progress;
+use proto::{Work, record::Progress};
 
 use super::{
     classify::{self, Blame},
-    events::{self, ACTIVITY_BUILD, ACTIVITY_BUILD_WAITING, ACTIVITY_BUILDS, Event},
+    events::{
+        self, ACTIVITY_BUILD, ACTIVITY_BUILD_WAITING, ACTIVITY_BUILDS, ACTIVITY_SUBSTITUTE, Event,
+    },
 };
 
 /// Lines kept of each derivation's log, for the failure excerpt (DESIGN section 7).
@@ -41,6 +43,7 @@ pub struct Watcher {
     builds_open: usize,
     waits_open: usize,
     progress: Option<Progress>,
+    work: Work,
     last_sign: Duration,
     waiting_since: Option<Duration>,
     waited: Duration,
@@ -54,9 +57,16 @@ pub struct Watcher {
 #[derive(Debug)]
 enum Activity {
     Build { drv: Arc<str> },
+    Download,
     Builds,
     Wait,
     Other,
+}
+
+impl Activity {
+    fn builds(&self, of: &str) -> bool {
+        matches!(self, Self::Build { drv } if **drv == *of)
+    }
 }
 
 /// The last lines of one derivation.
@@ -144,6 +154,12 @@ impl Watcher {
         self.progress
     }
 
+    /// What was begun so far. Progress says less: a rebuild that differs is counted as failed there,
+    /// and what is copied to another machine as a download.
+    pub fn work(&self) -> Work {
+        self.work
+    }
+
     /// Nothing is being built here: somebody else builds the same and holds the lock.
     pub fn waits_for_lock(&self) -> bool {
         self.waits_open > 0 && self.builds_open == 0
@@ -201,6 +217,7 @@ impl Watcher {
     fn start(&mut self, now: Duration, id: u64, kind: u64, subject: Option<Cow<'_, str>>) {
         let activity = match (kind, subject) {
             (ACTIVITY_BUILD, Some(drv)) => Activity::Build { drv: drv.into() },
+            (ACTIVITY_SUBSTITUTE, _) => Activity::Download,
             (ACTIVITY_BUILDS, _) => Activity::Builds,
             (ACTIVITY_BUILD_WAITING, _) => Activity::Wait,
             _ => Activity::Other,
@@ -212,10 +229,15 @@ impl Watcher {
         self.stop(now, id);
         match &activity {
             Activity::Build { drv } => {
+                // A machine that Nix delegates to tells of the same build inside of ours.
+                if !self.activities.values().any(|open| open.builds(drv)) {
+                    self.work.derivations += 1;
+                }
                 self.builds_open += 1;
                 self.last_sign = now;
                 self.last_build = Some(Arc::clone(drv));
             }
+            Activity::Download => self.work.downloads += 1,
             Activity::Wait => self.waits_open += 1,
             Activity::Builds | Activity::Other => {}
         }
@@ -229,7 +251,7 @@ impl Watcher {
                 self.last_sign = now;
             }
             Some(Activity::Wait) => self.waits_open -= 1,
-            Some(Activity::Builds | Activity::Other) | None => {}
+            Some(Activity::Download | Activity::Builds | Activity::Other) | None => {}
         }
     }
 

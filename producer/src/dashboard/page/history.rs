@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     dashboard::shared::Shared,
-    history::{History, Past, Trend},
+    history::{Ended, History, Past, Trend},
 };
 
 /// Revisions in the table.
@@ -102,6 +102,7 @@ fn row(look: &Look<'_>, history: &History, past: &Past) -> Markup {
                 @if let Some(failure) = ended.and_then(|it| it.failure.as_ref()) {
                     (foreign(&failure.message))
                 }
+                @if let Some(done) = ended.and_then(Ended::done) { (done) }
             }
         }
     }

@@ -7,7 +7,7 @@ use proto::{
     ClosureDiff, Epoch, Failure, Finished, JobKey, Outcome, Phase, Timestamp, log::short_name,
     time::millis,
 };
-use stand::Stand;
+use stand::{Stand, done};
 
 use super::{
     Look, Place, Shown, commit_path, counted, foreign,
@@ -151,6 +151,9 @@ fn ended(look: &Look<'_>, finished: &Finished) -> Markup {
             dt { "Closure" }
             dd { code class="wrap" { (foreign(&built.out_path)) } " " (built.closure_bytes >> 20) " MiB" }
             dt { "Derivation" } dd { code class="wrap" { (foreign(&built.drv_path)) } }
+            @if let Some(work) = built.work.filter(|_| built.is_real()) {
+                dt { "Done" } dd { (done(work)) }
+            }
         }
     }
 }
@@ -342,8 +345,9 @@ fn difference(diff: &ClosureDiff) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use stand::examples::job;
+
     use super::*;
-    use crate::view::tests::job;
 
     #[test]
     fn the_command_prints_the_log_that_is_shown() {

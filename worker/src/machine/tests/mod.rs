@@ -140,6 +140,7 @@ pub(super) fn built() -> Built {
         drv_path: "/nix/store/x-nixos.drv".into(),
         closure_bytes: 1,
         reused: false,
+        work: None,
         diff: None,
     }
 }

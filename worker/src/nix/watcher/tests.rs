@@ -62,6 +62,38 @@ fn progress_counts_derivations_and_repeats_are_no_life() {
     assert_eq!(w.silent_for(at(60)), at(50));
 }
 
+fn work(derivations: u32, downloads: u32) -> Work {
+    Work { derivations, downloads }
+}
+
+#[test]
+fn builders_that_ran_and_downloads_are_counted_and_nothing_else_is() {
+    let mut w = Watcher::default();
+    let start = |id: u64, kind: u64, subject: &str| {
+        format!(r#"@nix {{"action":"start","fields":["{subject}",""],"id":{id},"type":{kind}}}"#)
+    };
+    // A look at a cache, what is copied, a file that is fetched, and a wait for another's build.
+    for (id, kind) in [(1, 109), (2, 100), (3, 101), (4, 103), (5, 104), (6, 111)] {
+        w.line(at(0), &start(id, kind, "/nix/store/x"));
+    }
+    w.line(at(0), r#"@nix {"action":"result","fields":[7,7,0,0],"id":4,"type":105}"#);
+    assert_eq!(w.work(), work(0, 0));
+    w.line(at(0), &start(7, 108, "/nix/store/x"));
+    w.line(at(0), &start(8, 108, "/nix/store/y"));
+    w.line(at(0), &build(9));
+    assert_eq!(w.work(), work(1, 2));
+    // Told by the machine that it was delegated to.
+    w.line(at(0), &build(10));
+    assert_eq!(w.work(), work(1, 2));
+    w.line(at(0), &stop(10));
+    w.line(at(0), &stop(9));
+    w.line(at(0), &start(11, 105, "/nix/store/b.drv"));
+    assert_eq!(w.work(), work(2, 2));
+    // The same once more is a second run of its builder.
+    w.line(at(0), &build(12));
+    assert_eq!(w.work(), work(3, 2));
+}
+
 #[test]
 fn lines_are_tagged_counted_and_their_tail_is_kept() {
     let mut w = Watcher::default();
