@@ -287,7 +287,7 @@ fn by(seen: &Seen) -> Option<(proto::Incarnation, WorkerName)> {
 
 /// Another worker that would take the host.
 fn could(worker: &Presence, required: &Required, not: &WorkerName) -> bool {
-    worker.worker != *not && !worker.draining && worker.classes.contains(&required.class)
+    worker.worker != *not && worker.serves(&required.class, &required.job.repo)
 }
 
 fn result(record: &Record, finished: &Finished, required: &Required) -> HostResult {
@@ -328,4 +328,31 @@ fn said(label: &str, result: &HostResult) -> String {
     let reused = if result.reused { " (reused)" } else { "" };
     let why = result.message.as_deref().map_or(String::new(), |message| format!(": {message}"));
     format!("{label}: {}{reused}{why}", result.outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::Overrides;
+    use stand::examples::{class, job, presence};
+
+    use super::*;
+
+    #[test]
+    fn another_worker_is_one_that_would_take_the_host() {
+        let (job, class) = (job("web"), class("aarch64-linux"));
+        let required = Required { job, class, overrides: Overrides::default(), advisory: false };
+        let check = |change: fn(&mut Presence), expected| {
+            let mut worker = presence("aarch64-linux");
+            worker.worker = "w2".parse().expect("a name");
+            change(&mut worker);
+            let not = "w1".parse().expect("a name");
+            assert_eq!(could(&worker, &required, &not), expected, "{worker:?}");
+        };
+        check(|_| (), true);
+        check(|it| it.worker = "w1".parse().expect("a name"), false);
+        check(|it| it.draining = true, false);
+        check(|it| it.classes.clear(), false);
+        check(|it| it.repos = vec!["other".parse().expect("a repo")], false);
+        check(|it| it.repos.clear(), true);
+    }
 }
