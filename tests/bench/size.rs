@@ -25,8 +25,8 @@ const PROGRAMS: [&str; 3] = ["producer", "worker", "gate"];
 /// Starts of each program in a round; the round is their median.
 const STARTS: usize = 20;
 
-/// How long an idle worker is watched: two heartbeats and a round of pulling.
-const IDLE: Duration = Duration::from_secs(30);
+/// How long an idle worker is watched: eight heartbeats, three rounds of pulling and a sweep.
+const IDLE: Duration = Duration::from_secs(120);
 
 pub(crate) fn rows(rounds: usize) -> Vec<Row> {
     let mut rows = Vec::new();

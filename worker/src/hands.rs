@@ -32,8 +32,9 @@ use crate::{
     teller::{News, Teller, say},
 };
 
-/// A round of pulling that brings nothing ends after this long, and the next one begins.
-const PULL_WAIT: Duration = Duration::from_secs(20);
+/// A round of pulling that brings nothing ends after this long, and the next one begins. Each costs
+/// four messages for each consumer, besides the server's signs each 5 s that the pull lives.
+const PULL_WAIT: Duration = Duration::from_secs(40);
 
 /// Notices of all builds that may wait for the loop; a build waits when it is full.
 const NOTICES_WAITING: usize = 256;
