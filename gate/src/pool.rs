@@ -21,7 +21,7 @@ use proto::{
     topology::Bucket,
 };
 use stand::{Seen, around};
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 
 pub(crate) use asking::Unanswered;
 
@@ -31,6 +31,9 @@ use crate::{plan::Look, watching::Watching};
 const POLL: Duration = Duration::from_secs(5);
 /// Between two sweeps of what was asked for (DESIGN 5.12).
 const HEAL: Duration = Duration::from_secs(120);
+/// Until what the broker refuses is asked again: somebody may give the right meanwhile, and each
+/// refusal is a line in the broker's log.
+const DENIED_AGAIN: Duration = Duration::from_secs(10 * 60);
 /// Reads and asks in flight at once.
 const AT_ONCE: usize = 16;
 
@@ -114,7 +117,8 @@ impl Pool<'_> {
     }
 
     /// Tells now and then how things stand and why hosts wait, beside the waiting itself: what the
-    /// queue does not answer, or not soon, holds up nothing, and the last answer stands.
+    /// queue does not answer, or not soon, holds up nothing, and the last answer stands. Before any
+    /// has come a host that waits is said to be queued.
     async fn explain(&self, watching: &Watching<'_>) -> Infallible {
         let every = watching.every();
         let mut ticks = match watching.is_blind() {
@@ -123,17 +127,20 @@ impl Pool<'_> {
             false => interval(every),
         };
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut denied = false;
+        let mut not_before = Instant::now();
         loop {
-            ticks.tick().await;
-            if !denied && let Some(classes) = watching.wonders_why() {
-                match around::read(self.bus, classes).await {
-                    Ok(around) => watching.knows(around),
-                    Err(error) => {
+            let now = ticks.tick().await;
+            let classes = watching.wonders_why().filter(|_| now >= not_before);
+            if let Some(classes) = classes {
+                match timeout(every / 2, around::read(self.bus, classes)).await {
+                    Ok(Ok(around)) => watching.knows(around),
+                    Ok(Err(error)) => {
                         tracing::debug!("why hosts wait is not known: {error}");
-                        // The rights of a connection stay as they are.
-                        denied = matches!(error, bus::Error::Denied { .. });
+                        if matches!(error, bus::Error::Denied { .. }) {
+                            not_before = now + DENIED_AGAIN;
+                        }
                     }
+                    Err(_) => tracing::debug!("why hosts wait is not known: no answer so far"),
                 }
             }
             watching.tell();

@@ -16,7 +16,7 @@ use proto::{
     Class, JobKey, Timestamp,
     gate::{HostResult, HostStanding, Required},
 };
-use stand::{Around, HostStatus, Look, Seen, Stand, reasons};
+use stand::{Around, HostStatus, Look, Queue, Seen, Stand, reasons};
 
 /// Between two looks at why hosts wait, while somebody sees rows.
 const LOOK: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ impl<'a> Watching<'a> {
         if self.is_blind() { HEARTBEAT } else { LOOK }
     }
 
-    /// The classes of all hosts, if some wait for reasons that only the queue can tell.
+    /// The classes of all open hosts, if some wait for reasons that only the queue can tell.
     pub(crate) fn wonders_why(&self) -> Option<BTreeSet<Class>> {
         let nobody_listens = self.is_blind() && self.console.is_quiet();
         if nobody_listens { None } else { self.shown().wonders_why() }
@@ -146,7 +146,7 @@ impl Shown {
             }
             None => {
                 let look = Look { around: &self.around, now };
-                let status = HostStatus::of(job, &open.status.class, &seen, look);
+                let status = judged(job, &open.status.class, &seen, look);
                 Host::Open(Box::new(Open { seen: Some(seen), status }))
             }
         };
@@ -163,7 +163,7 @@ impl Shown {
             if let Host::Open(open) = host
                 && let Open { seen: Some(seen), status } = &mut **open
             {
-                *status = HostStatus::of(status.job.clone(), &status.class, seen, look);
+                *status = judged(status.job.clone(), &status.class, seen, look);
             }
         }
     }
@@ -192,6 +192,15 @@ impl Shown {
         let (all, open) = (self.hosts.len(), self.open().count());
         let stuck = reasons::stuck(self.open().map(|(_, status)| status));
         format!("{} of {all} hosts have ended{stuck}", all - open)
+    }
+}
+
+/// What nobody has asked for so far the gate asks for by itself: it is nobody's to mend.
+fn judged(job: JobKey, class: &Class, seen: &Seen, look: Look<'_>) -> HostStatus {
+    let status = HostStatus::of(job, class, seen, look);
+    match status.stand {
+        Stand::Queued(Queue::Unasked) => HostStatus::unseen(status.job, status.class),
+        _ => status,
     }
 }
 

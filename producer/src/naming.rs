@@ -57,7 +57,7 @@ impl RevisionName {
         }
     }
 
-    /// The one of these that is meant, if any is.
+    /// The one of these that is meant, if any is: a commit comes before itself with other inputs.
     ///
     /// # Errors
     /// Those that may be meant, if that is more than one.

@@ -2,15 +2,31 @@
 
 use std::str::FromStr;
 
-use proto::RunId;
+use bus::Bus;
+use proto::{JobKey, RunId};
 
-use crate::naming::JobName;
+use crate::{error::Error, naming::JobName};
 
 /// A run or a job, told apart by the dots of a job's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum Target<Job = JobName> {
     Run(RunId),
-    Job(JobName),
+    Job(Job),
+}
+
+/// The jobs that are meant, all of them before anything is done with any.
+///
+/// # Errors
+/// As [`JobName::find`].
+pub(crate) async fn found(bus: &Bus, targets: Vec<Target>) -> Result<Vec<Target<JobKey>>, Error> {
+    let mut found = Vec::new();
+    for target in targets {
+        found.push(match target {
+            Target::Run(run) => Target::Run(run),
+            Target::Job(name) => Target::Job(name.find(bus).await?),
+        });
+    }
+    Ok(found)
 }
 
 impl FromStr for Target {

@@ -14,9 +14,14 @@ use proto::{
     subject::{self, JobSubject},
 };
 
-/// What one look found around the jobs: the living workers, the queue, and its lanes.
+/// Characters of a worker's reason to take nothing that are kept: each host that waits for it says it.
+const REASON_CHARS_MAX: usize = 300;
+
+/// What one look found around the jobs: the living workers, the queue, and its lanes. The default is
+/// that nobody has looked, and says nothing of anybody.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Around {
+    looked: bool,
     pub workers: Vec<Presence>,
     /// All messages of the queue, those in workers' hands included.
     queued: Vec<JobSubject>,
@@ -51,14 +56,27 @@ pub async fn read(
 /// The living workers.
 pub async fn workers(bus: &Bus) -> Result<Vec<Presence>, bus::Error> {
     let found = bus.workers().list("*").await?;
-    Ok(found.into_iter().filter_map(|(_, entry)| entry.value).collect())
+    let mut workers: Vec<Presence> =
+        found.into_iter().filter_map(|(_, entry)| entry.value).collect();
+    for reason in workers.iter_mut().filter_map(|worker| worker.paused.as_mut()) {
+        if let Some((end, _)) = reason.char_indices().nth(REASON_CHARS_MAX) {
+            reason.truncate(end);
+            reason.push('…');
+        }
+    }
+    Ok(workers)
 }
 
 impl Around {
     pub fn of(workers: Vec<Presence>, queued: Vec<JobSubject>, lanes: Vec<Lane>) -> Self {
-        let mut around = Self { workers, queued, lanes, places: HashMap::new() };
+        let mut around = Self { looked: true, workers, queued, lanes, places: HashMap::new() };
         around.places = around.placed();
         around
+    }
+
+    /// Somebody has looked.
+    pub fn is_known(&self) -> bool {
+        self.looked
     }
 
     /// All messages of the queue, those in workers' hands included.
@@ -79,7 +97,7 @@ impl Around {
 
     /// The same queue, with workers of which more is known.
     pub fn with(&self, workers: Vec<Presence>) -> Self {
-        Self::of(workers, self.queued.clone(), self.lanes.clone())
+        Self { looked: self.looked, ..Self::of(workers, self.queued.clone(), self.lanes.clone()) }
     }
 
     /// Leaves out jobs of which more is known than workers told: a record says at once that it is

@@ -2,34 +2,53 @@
 
 use std::collections::BTreeMap;
 
+use proto::Timestamp;
 use telemetry::plain;
 
 use crate::{
     around::Place,
-    view::{HostStatus, Queue, Stand},
+    view::{HostStatus, Queue, Stand, utc},
 };
 
 /// Reasons that are told of in one go; the rest is counted.
 const REASONS_MAX: usize = 3;
 
-/// How many hosts wait, by why they do. Of those whose turn comes, the nearest one's place is told.
+/// How many hosts wait, by why they do. Of those whose turn comes, the nearest one's place is told;
+/// of those that nobody takes, since when the first of them is asked for.
 pub fn counted<'a>(waiting: impl IntoIterator<Item = &'a HostStatus>) -> BTreeMap<String, usize> {
-    let mut counted: BTreeMap<String, usize> = BTreeMap::new();
-    let mut first: Option<Place> = None;
+    let mut reasons: BTreeMap<String, Reason> = BTreeMap::new();
     for status in waiting {
-        // A worker says in its own words why it takes nothing.
-        *counted.entry(plain(&status.phrase()).into_owned()).or_default() += 1;
+        let reason = reasons.entry(status.timeless()).or_default();
+        reason.hosts += 1;
+        reason.asked = reason.asked.into_iter().chain(status.asked()).min();
         if let Stand::Queued(Queue::Served(Some(place))) = &status.stand {
-            let nearest = first.filter(|it| it.position <= place.position);
-            first = nearest.or(Some(*place));
+            let nearest = reason.place.filter(|it| it.position <= place.position);
+            reason.place = nearest.or(Some(*place));
         }
     }
-    if let Some(Place { position, of }) = first
-        && let Some(queued) = counted.remove("queued")
-    {
-        counted.insert(format!("queued, the first of them as {position} of {of}"), queued);
+    reasons.into_iter().map(|(words, reason)| (reason.told(&words), reason.hosts)).collect()
+}
+
+/// Of hosts that wait for the same.
+#[derive(Default)]
+struct Reason {
+    hosts: usize,
+    asked: Option<Timestamp>,
+    place: Option<Place>,
+}
+
+impl Reason {
+    /// A worker says in its own words why it takes nothing.
+    fn told(&self, words: &str) -> String {
+        let words = plain(words);
+        match (self.place, self.asked) {
+            (Some(Place { position, of }), _) => {
+                format!("{words}, the first of them as {position} of {of}")
+            }
+            (None, Some(at)) => format!("{words} (asked for {})", utc(at)),
+            (None, None) => words.into_owned(),
+        }
     }
-    counted
 }
 
 /// The most common reasons, at most so many; the last one says how many hosts have others.
@@ -55,8 +74,6 @@ pub fn stuck<'a>(hosts: impl IntoIterator<Item = &'a HostStatus>) -> String {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use proto::Timestamp;
 
     use super::*;
     use crate::examples::{status, worker};
@@ -97,10 +114,22 @@ mod tests {
     }
 
     #[test]
-    fn the_most_common_reasons_stand_first_and_the_rest_is_counted() {
+    fn hosts_that_were_asked_for_at_different_times_wait_for_the_same() {
         let missing = |at| queued("m", Queue::Unserved { since: Timestamp(at) });
+        let said = stuck(&[missing(2_000), missing(1_000), missing(3_000)]);
+        let first = "1970-01-01T00:00:01Z";
+        assert_eq!(
+            said,
+            format!(", 3 queued: no worker for class x86_64-linux (asked for {first})")
+        );
+    }
+
+    #[test]
+    fn the_most_common_reasons_stand_first_and_the_rest_is_counted() {
+        let elsewhere = || queued("m", Queue::Elsewhere { since: Timestamp(1_000) });
         let held = || queued("h", Queue::Held { left: Duration::from_secs(60) });
-        let hosts = [missing(1_000), held(), queued("n", Queue::NotSetUp), missing(2_000), held()];
+        let unset = queued("n", Queue::NotSetUp);
+        let hosts = [elsewhere(), held(), unset, paused("no room"), held()];
 
         let said = stuck(&hosts);
 

@@ -34,7 +34,7 @@ pub struct Claim {
 }
 
 /// What was done for a host that was found built.
-const NOTHING_NEW: &str = "nothing new";
+const NOTHING: &str = "nothing to build";
 
 /// Where a host stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,7 +65,7 @@ pub enum Stand {
 pub enum Queue {
     /// The run is recorded, and its submit did not come so far.
     Unasked,
-    /// A living worker serves the class; its place, if somebody looked.
+    /// A living worker serves the class, as far as anybody looked; its place, if somebody did.
     Served(Option<Place>),
     /// No living worker does; asked for since.
     Unserved { since: Timestamp },
@@ -199,25 +199,37 @@ impl HostStatus {
 
     /// The state in words. Two looks at a host that did not move give the same words.
     pub fn phrase(&self) -> String {
+        match self.asked() {
+            Some(at) => format!("{} (asked for {})", self.timeless(), utc(at)),
+            None => self.timeless(),
+        }
+    }
+
+    /// When it was asked for, where nobody has been there to take it since.
+    pub fn asked(&self) -> Option<Timestamp> {
+        match &self.stand {
+            Stand::Queued(Queue::Unserved { since } | Queue::Elsewhere { since }) => Some(*since),
+            _ => None,
+        }
+    }
+
+    /// The state in words without a point in time: the same for all hosts of which the same is so.
+    pub fn timeless(&self) -> String {
+        let (repo, class) = (&self.job.repo, &self.class);
         match &self.stand {
             Stand::Queued(Queue::Served(_)) => "queued".into(),
             Stand::Queued(Queue::Unasked) => "queued: its submit did not end; run it again".into(),
-            Stand::Queued(Queue::Unserved { since }) => {
-                format!("queued: no worker for class {} (asked for {})", self.class, utc(*since))
-            }
-            Stand::Queued(Queue::Elsewhere { since }) => {
-                let (repo, class) = (&self.job.repo, &self.class);
-                let since = utc(*since);
-                format!("queued: no worker for repo {repo} of class {class} (asked for {since})")
+            Stand::Queued(Queue::Unserved { .. }) => format!("queued: no worker for class {class}"),
+            Stand::Queued(Queue::Elsewhere { .. }) => {
+                format!("queued: no worker for repo {repo} of class {class}")
             }
             Stand::Queued(Queue::Paused { worker, reason }) => {
                 format!("queued: {worker} takes nothing now: {reason}")
             }
             Stand::Queued(Queue::Held { .. }) => {
-                format!("queued: class {0} is paused; `producer resume {0}`", self.class)
+                format!("queued: class {class} is paused; `producer resume {class}`")
             }
             Stand::Queued(Queue::NotSetUp) => {
-                let class = &self.class;
                 format!("queued: nobody set class {class} up; `producer setup --classes {class}`")
             }
             Stand::Running { running, silent: None, unwanted } => {
@@ -230,7 +242,7 @@ impl HostStatus {
             Stand::Waiting { reason, .. } => format!("waiting: retry after {}", reason.in_words()),
             Stand::Finished(finished) => match &finished.outcome {
                 Outcome::Built(built) if built.reused => "built (reused)".into(),
-                Outcome::Built(built) if !built.is_real() => format!("built ({NOTHING_NEW})"),
+                Outcome::Built(built) if !built.is_real() => format!("built ({NOTHING})"),
                 outcome => outcome.name().into(),
             },
         }
@@ -246,13 +258,13 @@ pub fn done(work: Work) -> String {
     let built = counted(work.derivations, "derivation", "built");
     let parts = [built, counted(work.downloads, "path", "downloaded")];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
-    if parts.is_empty() { NOTHING_NEW.into() } else { parts.join(", ") }
+    if parts.is_empty() { NOTHING.into() } else { parts.join(", ") }
 }
 
 /// The same in at most two words, for a table.
 pub fn mainly_done(work: Work) -> String {
     match (work.derivations, work.downloads) {
-        (0, 0) => NOTHING_NEW.into(),
+        (0, 0) => NOTHING.into(),
         (0, downloads) => format!("{downloads} downloaded"),
         (derivations, _) => format!("{derivations} built"),
     }
@@ -311,6 +323,9 @@ fn withdrawn(request: &Request, at: Timestamp) -> Finished {
 
 fn queue(class: &Class, job: &JobKey, request: Option<&Request>, around: &Around) -> Queue {
     let Some(request) = request else { return Queue::Unasked };
+    if !around.is_known() {
+        return Queue::Served(None);
+    }
     let lane = around.lane(class, request.priority().unwrap_or_default());
     if lane == Some(LaneState::Missing) {
         return Queue::NotSetUp;

@@ -46,6 +46,8 @@ fn what_waits_says_for_what_as_soon_as_somebody_looked() {
     assert_eq!(waits(&shown), ["2 queued"], "nobody looked");
     shown.sees("r/a", seen(None), None, NOW);
     shown.sees("r/b", seen(None), None, NOW);
+    assert_eq!(waits(&shown), ["2 queued"], "nobody looked around");
+    assert_eq!(shown.line(), "0 of 2 hosts have ended", "nobody is blamed for what nobody knows");
     let classes = shown.wonders_why().expect("they wait");
     assert_eq!(classes, [class("aarch64-linux")].into());
 
@@ -103,6 +105,15 @@ fn what_a_worker_has_or_has_ended_is_ahead_of_no_other() {
     assert_eq!(waits(&shown), ["1 queued, the first of them as 1 of 1"]);
     assert_eq!(board.ended, [(Mood::Good, "built".to_owned(), 1)]);
     assert_eq!((board.expected, shown.line().as_str()), (3, "1 of 3 hosts have ended"));
+}
+
+#[test]
+fn what_the_gate_has_still_to_ask_for_is_nobodys_fault() {
+    let mut shown = waits_for(&["a"]);
+    shown.knows(around(Vec::new(), &[], LaneState::Open), NOW);
+    shown.sees("r/a", Seen { request: entry(None), record: entry(None) }, None, NOW);
+    assert_eq!(waits(&shown), ["1 queued"]);
+    assert_eq!(shown.line(), "0 of 1 hosts have ended");
 }
 
 #[test]

@@ -9,7 +9,11 @@ use serde_json::json;
 use stand::Seen;
 
 use crate::{
-    context::Context, error::Error, outage::retried, runs, snapshot, suggest, target::Target,
+    context::Context,
+    error::Error,
+    outage::retried,
+    runs, snapshot, suggest,
+    target::{self, Target},
 };
 
 /// Below its help.
@@ -29,10 +33,10 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Error> {
     let bus = context.connect().await?;
-    for target in args.targets {
+    for target in target::found(&bus, args.targets).await? {
         match target {
             Target::Run(run) => of_run(&bus, run, context).await?,
-            Target::Job(job) => of_job(&bus, &job.find(&bus).await?, context).await?,
+            Target::Job(job) => of_job(&bus, &job, context).await?,
         }
     }
     bus.close().await;

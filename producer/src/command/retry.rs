@@ -6,7 +6,12 @@ use proto::{ExitCode, JobKey, RunId, Standing, event::RunChange, request::Ask};
 use serde_json::json;
 
 use crate::{
-    again, context::Context, error::Error, outage::retried, runs, snapshot, target::Target,
+    again,
+    context::Context,
+    error::Error,
+    outage::retried,
+    runs, snapshot,
+    target::{self, Target},
 };
 
 /// Below its help.
@@ -27,8 +32,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCode, Error> {
+    let job = args.targets.iter().find(|target| matches!(target, Target::Job(_)));
+    if let (true, Some(Target::Job(name))) = (args.failed, job) {
+        return Err(Error::FailedOfJob(name.to_string()));
+    }
     let bus = context.connect().await?;
-    for target in args.targets {
+    for target in target::found(&bus, args.targets).await? {
         let run = match target {
             Target::Run(run) => match retry(&bus, run, args.failed, context).await? {
                 true => run,
@@ -37,9 +46,7 @@ pub(crate) async fn run(args: Args, context: &mut Context<'_>) -> Result<ExitCod
                     continue;
                 }
             },
-            Target::Job(name) if args.failed => return Err(Error::FailedOfJob(name.to_string())),
-            Target::Job(name) => {
-                let job = name.find(&bus).await?;
+            Target::Job(job) => {
                 let run = again::ask_for(&bus, &job, None).await?;
                 said(&job, run.run, context)?;
                 run.run

@@ -114,7 +114,7 @@ async fn read_log(
     let log = match word.is_empty() {
         true => Log::End(log::end(&site.bus, &asked.job, epoch).await?),
         false => {
-            let _turn = site.whole_log().await?;
+            let _turn = site.long_read().await?;
             let until = asked.answer_by.0 - AFTER_SEARCH;
             Log::Found(log::search(&site.bus, &asked.job, epoch, &word, until).await?)
         }

@@ -38,9 +38,9 @@ use crate::{
 
 /// Pages that are open and live at once. Others work, and do not move.
 const LIVE_MAX: usize = 100;
-/// Whole logs that are read at once, to be sent or to be searched: all of them share one connection
-/// to the broker, and what everybody else waits for comes over it too.
-const WHOLE_LOGS_MAX: usize = 8;
+/// Whole logs, and runs of jobs that are not kept, that are read at once: all of them share one
+/// connection to the broker, and what everybody else waits for comes over it too.
+const LONG_READS_MAX: usize = 8;
 /// For another one to wait for its turn.
 const TURN_WITHIN: Duration = Duration::from_secs(3);
 
@@ -50,20 +50,20 @@ pub(crate) struct Site {
     pub(crate) bus: Bus,
     pub(crate) shared: Shared,
     live: Arc<Semaphore>,
-    whole_logs: Arc<Semaphore>,
+    long_reads: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
 impl Site {
     pub(crate) fn new(bus: Bus, shared: Shared, stop: CancellationToken) -> Self {
-        let [live, whole_logs] =
-            [LIVE_MAX, WHOLE_LOGS_MAX].map(|most| Arc::new(Semaphore::new(most)));
-        Self { bus, shared, live, whole_logs, stop }
+        let [live, long_reads] =
+            [LIVE_MAX, LONG_READS_MAX].map(|most| Arc::new(Semaphore::new(most)));
+        Self { bus, shared, live, long_reads, stop }
     }
 
-    /// A turn to read a whole log, for as long as it is kept.
-    pub(crate) async fn whole_log(&self) -> Result<OwnedSemaphorePermit, Trouble> {
-        let turn = Arc::clone(&self.whole_logs).acquire_owned();
+    /// A turn to read a whole log or many records, for as long as it is kept.
+    pub(crate) async fn long_read(&self) -> Result<OwnedSemaphorePermit, Trouble> {
+        let turn = Arc::clone(&self.long_reads).acquire_owned();
         match timeout(TURN_WITHIN, turn).await {
             Ok(turn) => Ok(turn.expect("nobody closes the semaphore")),
             Err(_) => Err(Trouble::Busy),
@@ -194,7 +194,7 @@ async fn whole_log(
     let epoch = query.attempt.map(Epoch).or(kept.last().copied());
     let epoch = epoch.filter(|epoch| kept.contains(epoch));
     let epoch = epoch.ok_or_else(|| Trouble::Missing(format!("No such log of {job} is kept.")))?;
-    let turn = site.whole_log().await?;
+    let turn = site.long_read().await?;
     // Read as the client takes it, so that it needs no memory here.
     let text = LogText::new(Form::Plain);
     let parts = stream::unfold((site.bus, job, text, 0), move |(bus, job, mut text, place)| {

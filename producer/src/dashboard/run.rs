@@ -28,7 +28,12 @@ pub(crate) struct FoundRun {
 }
 
 impl FoundRun {
-    /// How one of its jobs stands; none: not read.
+    /// Somebody looks at this one of its jobs.
+    pub(crate) fn looks_at(&self, job: &JobKey, model: &Model) -> bool {
+        model.knows(job) || self.read.contains_key(job)
+    }
+
+    /// How one of its jobs stands; none: not read so far.
     pub(crate) fn status(&self, job: &JobKey, model: &Model, look: Look<'_>) -> Option<HostStatus> {
         let read = || {
             let (class, seen) = self.read.get(job)?;
@@ -46,7 +51,12 @@ pub(crate) async fn read(site: &Site, id: RunId) -> Result<FoundRun, Trouble> {
         ))
     };
     let run = site.bus.find_run(id).await?.ok_or_else(missing)?;
-    let read = read_unknown(&site.bus, site.shared.read(|model| unknown(&run, model))).await?;
+    let unknown = site.shared.read(|model| unknown(&run, model));
+    if unknown.is_empty() {
+        return Ok(FoundRun { run, read: HashMap::new() });
+    }
+    let _turn = site.long_read().await?;
+    let read = read_unknown(&site.bus, unknown).await?;
     Ok(FoundRun { run, read })
 }
 
@@ -62,4 +72,25 @@ async fn read_unknown(
     let reads: Vec<_> = jobs.into_iter().map(|of| reading::job(bus, of)).collect();
     let read = stream::iter(reads).buffer_unordered(READS_AT_ONCE);
     read.map_ok(|(job, class, seen)| (job, (class, seen))).try_collect().await
+}
+
+#[cfg(test)]
+mod tests {
+    use stand::examples::{class, entry, job};
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_reads_is_not_looked_at() {
+        let run = serde_json::from_value(serde_json::json!({
+            "v": 1, "run": "01900000-0000-7000-8000-00000000000a", "by": "local", "at": 1,
+            "repo": job("a").repo, "revision": job("a").revision, "hosts": {},
+            "priority": "normal",
+        }));
+        let unseen = || Seen { request: entry(None), record: entry(None) };
+        let read = [(job("a"), (class("aarch64-linux"), unseen()))].into();
+        let found = FoundRun { run: run.expect("a run"), read };
+        let model = Model::default();
+        assert!(found.looks_at(&job("a"), &model) && !found.looks_at(&job("b"), &model));
+    }
 }

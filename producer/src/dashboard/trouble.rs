@@ -14,7 +14,7 @@ pub(crate) enum Trouble {
     Missing(String),
     /// It has another address, on this server.
     Elsewhere(String),
-    /// Too many whole logs are being read.
+    /// Too many whole logs and old runs are being read.
     Busy,
     /// The broker.
     Bus(bus::Error),
@@ -38,8 +38,8 @@ impl IntoResponse for Trouble {
             Self::Missing(text) => page::problem(StatusCode::NOT_FOUND, &text),
             Self::Elsewhere(to) => Redirect::temporary(&to).into_response(),
             Self::Busy => {
-                let text = "Many whole logs are being read or searched just now. \
-                            This one is tried again by itself.";
+                let text = "Many whole logs and old runs are being read just now. \
+                            This page is tried again by itself.";
                 page::problem(StatusCode::SERVICE_UNAVAILABLE, text)
             }
             Self::Bus(error) if error.transient() => {

@@ -248,7 +248,7 @@ more: producer explain nixos-servers.00000000000000000000000000000000000f4240.we
             vec![past(960_000, built_with(3, 0), 60_000), past(1_000_000, built_with(0, 0), 900)];
         let expected = "
 REVISION      WHEN       OUTCOME  QUEUE  BUILD  WORKER  WHY
-000000000000  30 s ago   built    1.5s   900ms  w1      nothing new
+000000000000  30 s ago   built    1.5s   900ms  w1      nothing to build
 000000000000  1 min ago  built    1.5s   1m 0s  w1      3 built
 ";
         let counted = text(&history(counted), 9, &page(None));

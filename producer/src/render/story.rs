@@ -250,7 +250,7 @@ no worker has taken it
         let line = " with workers\n3 derivations built, 1 path downloaded\n\n";
         assert!(counted.contains(": built\n") && counted.contains(line), "{counted}");
         let valid = ended((0, 0));
-        assert!(valid.contains(": built (nothing new)\n"), "{valid}");
+        assert!(valid.contains(": built (nothing to build)\n"), "{valid}");
         assert!(valid.contains(" with workers\n\n"), "told once: {valid}");
     }
 

@@ -23,7 +23,7 @@ pub(crate) fn story(
 ) -> Story {
     let seen = Seen { request: entry(request), record: entry(record) };
     let (job, class) = (job("web"), class("x86_64-linux"));
-    let look = Look { around: &Around::default(), now: Timestamp(0) };
+    let look = Look { around: &Around::of(Vec::new(), Vec::new(), Vec::new()), now: Timestamp(0) };
     let status = HostStatus::of(job, &class, &seen, look);
     Story::of(status, seen, events)
 }

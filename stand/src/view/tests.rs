@@ -39,6 +39,18 @@ fn a_job_without_a_fact_is_queued_and_says_what_it_waits_for() {
 }
 
 #[test]
+fn what_nobody_looked_at_is_blamed_on_nobody() {
+    let seen = Seen { request: entry(Some(request(1, 1))), record: entry(None) };
+    let phrase = |around: &Around| {
+        let look = Look { around, now: STORED };
+        HostStatus::of(job("web"), &class("x86_64-linux"), &seen, look).phrase()
+    };
+    assert_eq!(phrase(&Around::default()), "queued");
+    assert_eq!(phrase(&Around::default().with(Vec::new())), "queued");
+    assert!(phrase(&Around::of(Vec::new(), Vec::new(), Vec::new())).contains("no worker for"));
+}
+
+#[test]
 fn a_class_that_is_not_handed_out_says_what_helps() {
     let said = |state| {
         let priority = Priority::Normal;
@@ -77,7 +89,7 @@ fn the_record_of_the_current_asking_tells_the_state() {
     let finished = |outcome| State::Finished(finished(outcome));
     check(asked(), Some(record(1, finished(built(false)))), &[], "built");
     check(asked(), Some(record(1, finished(built(true)))), &[], "built (reused)");
-    check(asked(), Some(record(1, finished(built_with(0, 0)))), &[], "built (nothing new)");
+    check(asked(), Some(record(1, finished(built_with(0, 0)))), &[], "built (nothing to build)");
     check(asked(), Some(record(1, finished(built_with(0, 1)))), &[], "built");
     check(asked(), Some(record(1, finished(failed()))), &[], "build-failed");
     // The request was pruned: the record stands for itself.
@@ -90,7 +102,7 @@ fn what_was_done_is_told_by_number() {
         let work = Work { derivations, downloads };
         assert_eq!((done(work).as_str(), mainly_done(work).as_str()), (long, short));
     };
-    check(0, 0, "nothing new", "nothing new");
+    check(0, 0, "nothing to build", "nothing to build");
     check(1, 0, "1 derivation built", "1 built");
     check(0, 20, "20 paths downloaded", "20 downloaded");
     check(3, 1, "3 derivations built, 1 path downloaded", "3 built");

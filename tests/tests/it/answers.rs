@@ -175,10 +175,10 @@ fn a_commit_that_changes_nothing_in_a_host_is_no_real_build() {
     let ends = |rev: &str, with: &str| {
         shown.lines().any(|line| line.starts_with(&rev[..12]) && line.ends_with(with))
     };
-    assert!(ends(&readme, "  nothing new"), "{shown}");
+    assert!(ends(&readme, "  nothing to build"), "{shown}");
     assert!(ends(&first, "  2 built"), "{shown}");
     let explained = pool.producer(&["explain", &text(&same["job"])]).expect_code(0);
-    assert!(explained.stdout.contains(": built (nothing new)\n"), "{explained}");
+    assert!(explained.stdout.contains(": built (nothing to build)\n"), "{explained}");
 
     // The next real one is compared with the first.
     let other = pool.commit("master", &Flake::hosts(1).salt("other"));

@@ -64,7 +64,7 @@ fn a_repo_that_no_worker_has_waits_and_says_so() {
     worker.wait(DEADLINE);
     let extra = format!("[repos.homelba]\nurl = {:?}\n", pool.repo.url());
     let _second = pool.worker_with("w2", &WorkerOptions { extra, ..WorkerOptions::default() });
-    all_built(pool.producer(&["watch", &run, "--timeout", "60s", "--json"]), 1);
+    all_built(pool.producer(&["watch", &run, "--timeout", "180s", "--json"]), 1);
 }
 
 #[test]
@@ -82,6 +82,9 @@ fn without_a_terminal_lines_say_why_nobody_takes_what_waits() {
 
     let paused = "queued: class x86_64-linux is paused; `producer resume x86_64-linux`";
     submit.wait_for_log(&format!("0 of 1 finished, 1 {paused}"), DEADLINE);
+    eventually("all of it to be asked for", DEADLINE, || {
+        (site.pool.messages("NBP_JOBS") == 3).then_some(())
+    });
     // Its first sign of life comes after half a minute.
     gate.wait_for_log(&format!("0 of 2 hosts have ended, 2 {paused}"), DEADLINE);
     site.pool.producer(&["resume", "x86_64-linux"]).expect_code(0);

@@ -3,7 +3,7 @@
 
 use maud::{Markup, html};
 use proto::{Host, Outcome, Repo, Standing, Timestamp};
-use stand::{HostStatus, Queue, Stand};
+use stand::{HostStatus, Stand};
 
 use super::{foreign, times};
 
@@ -39,23 +39,9 @@ impl Face {
     }
 }
 
-/// The state in words without a point in time, which people read as an age.
-fn phrase(status: &HostStatus) -> (String, Option<Timestamp>) {
-    let (repo, class) = (&status.job.repo, &status.class);
-    match &status.stand {
-        Stand::Queued(Queue::Unserved { since }) => {
-            (format!("queued: no worker for class {class}"), Some(*since))
-        }
-        Stand::Queued(Queue::Elsewhere { since }) => {
-            (format!("queued: no worker for repo {repo} of class {class}"), Some(*since))
-        }
-        _ => (status.phrase(), None),
-    }
-}
-
 /// The state in words, and how long it took.
 pub(crate) fn words(status: &HostStatus) -> String {
-    let phrase = telemetry::plain(&phrase(status).0).into_owned();
+    let phrase = telemetry::plain(&status.timeless()).into_owned();
     match status.finished() {
         Some(finished) if finished.build_ms > 0 => {
             format!("{phrase} in {}", times::length(finished.build_ms))
@@ -66,7 +52,7 @@ pub(crate) fn words(status: &HostStatus) -> String {
 
 /// The state as a badge.
 pub(crate) fn badge(status: &HostStatus, now: Timestamp) -> Markup {
-    let (face, (phrase, since)) = (Face::of(status), phrase(status));
+    let (face, phrase, since) = (Face::of(status), status.timeless(), status.asked());
     html! {
         span class={ "badge " (face.class) } {
             (face.sign()) " " (foreign(&phrase))

@@ -7,7 +7,7 @@ use proto::RunRecord;
 use super::{
     Look, Place, Shown,
     commit::{self, Known},
-    commit_path, foreign, matrix, short, times,
+    commit_path, counted, foreign, matrix, short, times,
 };
 use crate::dashboard::{run::FoundRun, shared::Shared};
 
@@ -16,8 +16,10 @@ pub(crate) fn page(shared: &Shared, shown: &Shown, found: &FoundRun) -> Response
     let title = format!("Run of {} at {}", run.repo, run.revision.short());
     super::page_of(shared, shown, Place::Hosts, &title, |look| {
         let around = stand::Look { around: look.model.around(), now: look.now };
+        let looked_at = run.jobs().filter(|(job, _)| found.looks_at(job, look.model));
         let known = |(job, _)| (found.status(&job, look.model, around), job);
-        let hosts: Vec<Known> = run.jobs().map(known).collect();
+        let hosts: Vec<Known> = looked_at.map(known).collect();
+        let others = run.hosts.len() - hosts.len();
         html! {
             nav aria-label="Above this page" class="above" {
                 a href={ "/repo/" (run.repo) } { (run.repo) } " / "
@@ -26,6 +28,12 @@ pub(crate) fn page(shared: &Shared, shown: &Shown, found: &FoundRun) -> Response
             section id="run" aria-labelledby="run-h" data-live {
                 h1 id="run-h" { "Run of " (run.repo) " at " (short(&run.revision)) }
                 (facts(look, run))
+                @if others > 0 {
+                    p {
+                        "Not looked at here: " (counted(others, "more host")) " of this run. "
+                        code { "producer status " (run.run) } " shows all."
+                    }
+                }
             }
             (commit::hosts(look, "run", hosts))
         }
