@@ -86,4 +86,10 @@ fn how_long_a_host_takes_stays_known_over_commits_that_change_nothing_in_it() {
     let other = pool.commit("master", &Flake::hosts(1).salt("other"));
     let other_took = host(&builds(&pool, &other), "h01")["build_ms"].as_u64();
     assert_eq!(Some(real_ms(&other)), other_took);
+    // Built anew: the note is of the same commit, and the time is the newer one.
+    let force = pool.submit(&["h01", "--rev", &other, "--force", "--wait", "--json"]);
+    let anew = host(&all_built(force, 1), "h01")["build_ms"].as_u64();
+    eventually("the time of the newer build", DEADLINE, || {
+        (Some(real_ms(&other)) == anew).then_some(())
+    });
 }

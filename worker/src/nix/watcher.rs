@@ -222,24 +222,26 @@ impl Watcher {
             (ACTIVITY_BUILD_WAITING, _) => Activity::Wait,
             _ => Activity::Other,
         };
-        if self.activities.len() >= ACTIVITIES_MAX && !self.activities.contains_key(&id) {
-            return;
-        }
         // An id seen twice: the former is over.
         self.stop(now, id);
         match &activity {
+            // A machine that Nix delegates to tells of the same build inside of ours.
+            Activity::Build { drv } if self.activities.values().any(|it| it.builds(drv)) => {}
+            Activity::Build { .. } => self.work.add(Work { derivations: 1, downloads: 0 }),
+            Activity::Download => self.work.add(Work { derivations: 0, downloads: 1 }),
+            Activity::Builds | Activity::Wait | Activity::Other => {}
+        }
+        if self.activities.len() >= ACTIVITIES_MAX {
+            return;
+        }
+        match &activity {
             Activity::Build { drv } => {
-                // A machine that Nix delegates to tells of the same build inside of ours.
-                if !self.activities.values().any(|open| open.builds(drv)) {
-                    self.work.derivations += 1;
-                }
                 self.builds_open += 1;
                 self.last_sign = now;
                 self.last_build = Some(Arc::clone(drv));
             }
-            Activity::Download => self.work.downloads += 1,
             Activity::Wait => self.waits_open += 1,
-            Activity::Builds | Activity::Other => {}
+            Activity::Download | Activity::Builds | Activity::Other => {}
         }
         self.activities.insert(id, activity);
     }
