@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// For a command to end, builds it waits for included, on a machine busy with other tests.
-const COMMAND_DEADLINE: Duration = Duration::from_secs(120);
+const COMMAND_DEADLINE: Duration = Duration::from_secs(240);
 
 /// For a broker that is there, or one of three, to answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);

@@ -39,7 +39,7 @@ fn a_worker_short_of_space_pauses_says_so_and_goes_on_by_itself() {
     assert_eq!(host(&waiting, "h01")["state"], "queued");
 
     fs::remove_file(disk.path().join("big")).expect("it is there");
-    let watch = pool.producer(&["watch", &run, "--timeout", "60s", "--json"]);
+    let watch = pool.producer(&["watch", &run, "--timeout", "180s", "--json"]);
     all_built(watch, 2);
     for record in pool.results().values() {
         assert_eq!(record["epoch"], 1, "a pause is no attempt: {record}");
@@ -78,13 +78,13 @@ fn running_builds_go_on_while_no_new_one_is_taken() {
     disk.fill("big", 12);
     worker.wait_for_log("taking no new jobs", DEADLINE);
     pool.store.release("h01");
-    all_built(pool.producer(&["watch", &first, "--timeout", "60s", "--json"]), 1);
+    all_built(pool.producer(&["watch", &first, "--timeout", "180s", "--json"]), 1);
     let watch = ["watch", &second, "--timeout", "1s", "--json"];
     let status = pool.producer(&watch).expect_code(3).json();
     assert_eq!(host(&status, "h02")["state"], "queued");
 
     fs::remove_file(disk.path().join("big")).expect("it is there");
-    all_built(pool.producer(&["watch", &second, "--timeout", "60s", "--json"]), 1);
+    all_built(pool.producer(&["watch", &second, "--timeout", "180s", "--json"]), 1);
 }
 
 #[test]

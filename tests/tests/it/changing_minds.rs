@@ -47,7 +47,7 @@ pub(crate) fn a_cancel(pool: &Pool) {
     eventually("the builder to be gone", Duration::from_secs(5), || {
         pool.store.builders().is_empty().then_some(())
     });
-    pool.producer(&["watch", &run, "--timeout", "20s"]).expect_code(4);
+    pool.producer(&["watch", &run, "--timeout", "180s"]).expect_code(4);
     let record = eventually("a finished record", DEADLINE, || {
         pool.result(&rev, "h01").filter(|record| record["state"]["is"] == "finished")
     });
@@ -71,7 +71,7 @@ fn what_a_worker_still_has_is_being_cancelled_and_not_cancelled() {
     let status = pool.producer(&["status", &run]).expect_code(0);
     assert!(status.stdout.contains(") on w1, being cancelled"), "{status}");
     worker.sigcont();
-    pool.producer(&["watch", &run, "--timeout", "20s"]).expect_code(4);
+    pool.producer(&["watch", &run, "--timeout", "180s"]).expect_code(4);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_cancel_that_meets_the_end_of_the_build_has_one_outcome_everywhere() {
         };
         assert!(cancel.wait(DEADLINE).success());
 
-        let answer = pool.producer(&["watch", &run, "--timeout", "30s", "--json"]);
+        let answer = pool.producer(&["watch", &run, "--timeout", "180s", "--json"]);
         let record = eventually("a finished record", DEADLINE, || {
             pool.result(&rev, "h01").filter(|record| record["state"]["is"] == "finished")
         });

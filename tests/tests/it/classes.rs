@@ -69,7 +69,7 @@ fn jobs_wait_visibly_for_a_builder_of_their_class_and_delay_nobody() {
         ..WorkerOptions::default()
     };
     let _strong = pool.worker_with("strong", &options);
-    all_built(pool.producer(&["watch", &run, "--timeout", "60s", "--json"]), 4);
+    all_built(pool.producer(&["watch", &run, "--timeout", "180s", "--json"]), 4);
     for name in ["vm", "both"] {
         assert_eq!(built_by(name), "strong");
         assert_eq!(strong.builds_begun(&system_name(name)), 1);

@@ -103,7 +103,7 @@ fn a_good_worker_with_least_rights_is_all_ok_and_its_jobs_stay_where_they_are() 
     assert_eq!(pool.server.violations().len(), violations, "{}", pool.server.log());
     // Nobody had the jobs in hands meanwhile: each is built at its first delivery.
     let _worker = pool.worker("w1", "");
-    let watch = ["watch", &text(&asked["run"]), "--timeout", "60s", "--json"];
+    let watch = ["watch", &text(&asked["run"]), "--timeout", "180s", "--json"];
     let answer = all_built(pool.producer("ci", &watch), 2);
     assert_eq!(host(&answer, "h01")["attempt"], 1, "{answer:#}");
 }

@@ -126,7 +126,7 @@ fn a_run_whose_submit_was_killed_before_it_asked_is_completed_by_watching_it() {
     assert!(status.stdout.contains("its submit did not end"), "{status}");
 
     let _worker = pool.worker("w1");
-    all_built(pool.producer(&["watch", &run, "--timeout", "60s", "--json"]), 3);
+    all_built(pool.producer(&["watch", &run, "--timeout", "180s", "--json"]), 3);
 }
 
 #[test]
@@ -166,6 +166,6 @@ fn jobs_wait_for_a_worker_for_as_long_as_it_takes() {
 
     let _worker = pool.worker("w1");
 
-    all_built(pool.producer(&["watch", &run, "--timeout", "60s", "--json"]), 2);
+    all_built(pool.producer(&["watch", &run, "--timeout", "180s", "--json"]), 2);
     eventually("an empty queue", DEADLINE, || (pool.messages("NBP_JOBS") == 0).then_some(()));
 }

@@ -19,7 +19,7 @@ fn a_job_wanted_low_and_high_is_built_once_at_the_high_place() {
     let high = asked(&pool, &["h08", "--rev", &rev, "--priority", "high"]);
     let _worker = pool.worker_with("w1", &WorkerOptions { slots: 1, ..WorkerOptions::default() });
 
-    all_built(pool.producer(&["watch", &low, "--timeout", "60s", "--json"]), 8);
+    all_built(pool.producer(&["watch", &low, "--timeout", "180s", "--json"]), 8);
 
     all_built(pool.producer(&["status", &high, "--json"]), 1);
     let claimed = pool.events("nbp.event.job.claimed.>");
