@@ -1,8 +1,10 @@
 //! The page: in a real browser, over HTTP by hand, and over a full bucket.
 
 mod asking;
+mod away;
 mod browsing;
 mod full;
+mod hints;
 
 use std::net::SocketAddr;
 
