@@ -31,7 +31,7 @@ test: tools ## everything that must hold before a commit
 	$(with_tools) scripts/check-config
 	$(with_tools) scripts/check-deploy
 	$(with_tools) scripts/check-readme
-	$(with_tools) cargo test --locked --workspace
+	$(with_tools) scripts/run-tests
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace
 	@scripts/check-deploy --summary
 

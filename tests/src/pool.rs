@@ -24,8 +24,12 @@ use crate::{
 /// For a command to end, builds it waits for included, on a machine busy with other tests.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(240);
 
-/// For a broker that is there, or one of three, to answer.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// For a broker that is there, or one of three, to answer, or to confirm what it was sent: also one
+/// that has thousands of writes before that, on a machine busy with other tests.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
+
+/// For one of three brokers to answer, before it is asked again: it may not lead any more.
+const LEADERS_ANSWER: Duration = Duration::from_secs(5);
 
 /// For three brokers to elect one of them.
 const LEADER_DEADLINE: Duration = Duration::from_secs(30);
@@ -396,11 +400,20 @@ impl Pool {
     }
 
     /// A fresh connection: it owes nothing to what happened to the broker before.
-    pub async fn jetstream(&self) -> jetstream::Context {
+    pub async fn connect(&self) -> async_nats::Client {
         let urls = self.nats_url();
         let urls: Vec<&str> = urls.split(',').collect();
-        let client = async_nats::connect(urls).await.expect("a running broker");
-        jetstream::new(client)
+        let options = async_nats::ConnectOptions::new().connection_timeout(ANSWER_DEADLINE);
+        options.connect(urls).await.expect("a running broker")
+    }
+
+    /// The same, for streams. It waits for answers and confirmations, not for 5 s as by default.
+    pub async fn jetstream(&self) -> jetstream::Context {
+        let patience = match self.peers.is_empty() {
+            true => ANSWER_DEADLINE,
+            false => LEADERS_ANSWER,
+        };
+        jetstream::ContextBuilder::new().timeout(patience).build(self.connect().await)
     }
 
     fn program(&self, name: &str, store: &NixStore) -> Command {

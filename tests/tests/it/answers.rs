@@ -286,7 +286,7 @@ fn the_first_digits_of_a_commit_name_a_job_where_they_fit_one() {
 /// How often somebody asks which keys the buckets of jobs have while a command runs.
 fn lists_of_keys(pool: &Pool, args: &[&str]) -> usize {
     pool.block_on(async {
-        let client = async_nats::connect(pool.nats_url()).await.expect("a running broker");
+        let client = pool.connect().await;
         let calls = client.subscribe("$JS.API.STREAM.INFO.*").await.expect("a subscription");
         client.flush().await.expect("a connected client");
         pool.producer(args).expect_code(0);

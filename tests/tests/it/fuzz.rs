@@ -61,7 +61,7 @@ fn ten_thousand_garbled_messages_are_all_ended_and_good_jobs_go_on() {
     let rev = pool.commit("master", &Flake::hosts(4));
     let mut rng = Rng::with_seed(SEED);
     pool.block_on(async {
-        let client = async_nats::connect(pool.nats.url()).await.expect("connects");
+        let client = pool.connect().await;
         for number in 0..MESSAGES {
             let uuid = uuid::Uuid::from_u128(rng.u128(..));
             let tail = format!("homelab.{NOBODYS_REV}.h{number}.{uuid}");
@@ -83,7 +83,7 @@ fn ten_thousand_garbled_messages_are_all_ended_and_good_jobs_go_on() {
             }
         }
         // The stream takes them one after the other: when it has the last one, it has had all.
-        let context = async_nats::jetstream::ContextBuilder::new().ack_timeout(3 * DEADLINE);
+        let context = async_nats::jetstream::ContextBuilder::new().timeout(3 * DEADLINE);
         let context = context.build(client);
         let last = context.publish("nbp.build.x86_64-linux.low.last", "".into()).await;
         last.expect("sends").await.expect("is stored");
@@ -129,7 +129,7 @@ fn ten_thousand_garbled_records_stop_neither_workers_nor_people() {
     let record = pool.results().into_values().next().expect("a record").to_string();
     let mut rng = Rng::with_seed(SEED);
     pool.block_on(async {
-        let client = async_nats::connect(pool.nats.url()).await.expect("connects");
+        let client = pool.connect().await;
         for number in 0..RECORDS {
             let key = format!("fuzz.{NOBODYS_REV}.h{number}");
             let (bucket, text) = match number % 2 {

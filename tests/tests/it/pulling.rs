@@ -53,7 +53,7 @@ fn jobs_that_cross_the_end_of_a_pull_are_surplus_and_not_lost() {
     pool.block_on(async {
         let bus = connect(&pool).await;
         let consumers = consumers(&["high", "normal", "low"]);
-        let publisher = async_nats::connect(pool.nats.url()).await.expect("connects");
+        let publisher = pool.connect().await;
         for round in 0..ROUNDS {
             let publishing = async {
                 // Into the open pulls, as close to each other as can be.
@@ -90,7 +90,7 @@ fn a_pull_that_is_stopped_gives_back_what_was_on_its_way() {
     pool.block_on(async {
         let bus = connect(&pool).await;
         let consumers = consumers(&["high", "normal", "low"]);
-        let publisher = async_nats::connect(pool.nats.url()).await.expect("connects");
+        let publisher = pool.connect().await;
         for round in 0..ROUNDS {
             let stop = async {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -116,7 +116,7 @@ fn a_consumer_that_is_gone_does_not_keep_the_others_from_being_served() {
     let pool = pool();
     pool.block_on(async {
         let bus = connect(&pool).await;
-        let publisher = async_nats::connect(pool.nats.url()).await.expect("connects");
+        let publisher = pool.connect().await;
         let consumers = [consumers(&["gone"]), consumers(&["low"])].concat();
         let start = Instant::now();
         let nothing =
@@ -143,8 +143,7 @@ fn a_round_takes_as_many_as_there_is_room_for_and_leaves_the_rest() {
     let pool = pool();
     pool.block_on(async {
         let bus = connect(&pool).await;
-        let publisher = async_nats::connect(pool.nats.url()).await.expect("connects");
-        let js = async_nats::jetstream::new(publisher);
+        let js = pool.jetstream().await;
         for number in 0..20 {
             let sent = js.publish(subject("normal", number), "x".into()).await.expect("sends");
             sent.await.expect("stored");

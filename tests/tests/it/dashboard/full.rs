@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream;
 use serde_json::json;
 use tests::{Browser, Pool, eventually};
 
@@ -77,13 +76,12 @@ fn fill(pool: &Pool) {
         }
     }
     pool.block_on(async {
-        let client = async_nats::connect(pool.nats_url()).await.expect("a running broker");
+        let client = pool.connect().await;
         for (subject, payload) in messages {
             let bytes = payload.to_string().into_bytes();
             client.publish(subject, bytes.into()).await.expect("a connected client");
         }
         client.flush().await.expect("a connected client");
-        drop(jetstream::new(client));
     });
     eventually("10,000 jobs in the buckets", FILLED_WITHIN, || {
         (pool.messages("KV_nbp-results") == COMMITS * HOSTS).then_some(())
