@@ -8,7 +8,7 @@ use std::{
 
 use crate::process::{command, find, run};
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// An authority of one test.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ use crate::{
 };
 
 const DEADLINE: Duration = Duration::from_secs(120);
-const START_DEADLINE: Duration = Duration::from_secs(30);
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// One nats-server with a rendered config and nothing else.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ const SYNC_ALWAYS: &str = "always";
 const SYNC_LAZY: &str = "2m";
 
 /// To start and to read its store again, on a machine busy with other tests.
-const START_DEADLINE: Duration = Duration::from_secs(30);
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::{NixStore, Spawned, eventually, scratch::scratch};
 
 /// To listen, on a machine busy with other tests.
-const START_DEADLINE: Duration = Duration::from_secs(30);
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct NixDaemon {

@@ -22,10 +22,10 @@ use crate::{
 };
 
 /// To make an empty store on a machine busy with other tests.
-const INIT_DEADLINE: Duration = Duration::from_secs(30);
+const INIT_DEADLINE: Duration = Duration::from_secs(60);
 
 /// For killed processes to be gone.
-const KILL_DEADLINE: Duration = Duration::from_secs(10);
+const KILL_DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct NixStore {

@@ -32,7 +32,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 const LEADERS_ANSWER: Duration = Duration::from_secs(5);
 
 /// For three brokers to elect one of them.
-const LEADER_DEADLINE: Duration = Duration::from_secs(30);
+const LEADER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The repo's name in every config the pool writes.
 pub const REPO: &str = "homelab";

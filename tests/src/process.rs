@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::poll::{eventually, within};
 
 /// For a killed process to be gone: the kernel ends it, nothing else is waited for.
-const KILL_DEADLINE: Duration = Duration::from_secs(10);
+const KILL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Lines of a process's output shown when its test fails.
 const SHOWN_LINES: usize = 200;

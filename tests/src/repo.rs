@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A git command on a tiny repository, on a machine busy with other tests.
-const GIT_DEADLINE: Duration = Duration::from_secs(30);
+const GIT_DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct Repo {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// For tmux to answer.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A terminal that ends with its test, and the program in it too.
 #[derive(Debug)]

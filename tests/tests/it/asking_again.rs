@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tests::{Flake, Pool, eventually, flake::system_name};
 
-use crate::{DEADLINE, all_built, host, hosts, text};
+use crate::{DEADLINE, all_built, among_rivals, host, hosts, text};
 
 const ALL: [&str; 5] = ["--all", "--ref", "master", "--wait", "--json"];
 
@@ -25,9 +25,8 @@ fn the_same_revision_again_builds_nothing_and_is_quick() {
         }
         took
     };
-    // Two seconds on a machine of one's own; so much longer as others want its processors too.
     let tries: Vec<Duration> = (0..3).map(|_| again()).collect();
-    let limit = Duration::from_secs(2).mul_f64(rivals().max(1.0));
+    let limit = among_rivals(Duration::from_secs(2));
     assert!(tries.iter().any(|took| *took < limit), "took {tries:?}, not {limit:?}");
 }
 
@@ -115,12 +114,4 @@ fn a_submit_killed_at_any_moment_is_completed_by_the_next() {
             assert_eq!(pool.store.builds_begun(&system_name(&format!("h{name:02}"))), 1);
         }
     }
-}
-
-/// How many want each processor, over the last minute.
-pub(crate) fn rivals() -> f64 {
-    let load = std::fs::read_to_string("/proc/loadavg").expect("a system with /proc");
-    let load: f64 = load.split(' ').next().and_then(|it| it.parse().ok()).expect("a number");
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    load / f64::from(u32::try_from(processors).expect("some"))
 }

@@ -148,7 +148,7 @@ fn a_builder_takes_from_the_cache_what_another_one_built() {
 pub(crate) const SLOW_TO_PUSH: &str = "let step = name: cmd: derivation { inherit name; \
     system = \"x86_64-linux\"; builder = \"/bin/sh\"; args = [ \"-c\" cmd ]; }; \
     small = step \"small\" \"echo > $out\"; in step \"nixos-system-h01-26.05\" \
-    \"mkdir $out; echo ${small} > $out/deps; dd if=/dev/urandom of=$out/big bs=1M count=12\"";
+    \"mkdir $out; echo ${small} > $out/deps; dd if=/dev/urandom of=$out/big bs=1M count=6\"";
 
 /// The `nix copy` of a store, if one runs.
 fn copying(store: &NixStore) -> Option<Pid> {

@@ -8,7 +8,7 @@ use tests::{
     pool::REPO,
 };
 
-use crate::{DEADLINE, all_built, host, text};
+use crate::{DEADLINE, all_built, among_rivals, host, text};
 
 /// Submits without waiting; gives the run.
 fn asked(pool: &Pool, args: &[&str]) -> String {
@@ -44,7 +44,7 @@ pub(crate) fn a_cancel(pool: &Pool) {
 
     pool.producer(&["cancel", &run]).expect_code(0);
 
-    eventually("the builder to be gone", Duration::from_secs(5), || {
+    eventually("the builder to be gone", among_rivals(Duration::from_secs(5)), || {
         pool.store.builders().is_empty().then_some(())
     });
     pool.producer(&["watch", &run, "--timeout", "180s"]).expect_code(4);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tests::{Flake, NixDaemon, NixStore, Pool, WorkerOptions, eventually, flake::system_name};
 
-use crate::{DEADLINE, all_built, host, outcomes, text};
+use crate::{DEADLINE, all_built, among_rivals, host, outcomes, text};
 
 struct Behind {
     pool: Pool,
@@ -72,7 +72,8 @@ fn a_cancelled_job_is_cancelled_when_the_daemons_builder_is_gone() {
             assert_eq!(record["state"]["outcome"]["result"], "cancelled", "{record:#}");
         })
     });
-    assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
+    let took = start.elapsed();
+    assert!(took < among_rivals(Duration::from_secs(5)), "took {took:?}");
 }
 
 #[test]

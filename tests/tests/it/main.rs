@@ -76,6 +76,16 @@ use tests::Output;
 /// For anything that is waited for, on a machine busy with other tests.
 const DEADLINE: Duration = Duration::from_secs(180);
 
+/// A limit of a machine of one's own: so much longer as others want its processors too, over the
+/// last minute.
+fn among_rivals(limit: Duration) -> Duration {
+    let load = std::fs::read_to_string("/proc/loadavg").expect("a system with /proc");
+    let load: f64 = load.split(' ').next().and_then(|it| it.parse().ok()).expect("a number");
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let each = load / f64::from(u32::try_from(processors).expect("some"));
+    limit.mul_f64(each.max(1.0))
+}
+
 /// Outcome per host of a `submit --json` or `status --json`.
 fn outcomes(answer: &Value) -> BTreeMap<String, String> {
     hosts(answer).map(|host| (text(&host["host"]), text(&host["outcome"]))).collect()

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bus::{Bus, Endpoint};
 use tests::{Flake, Pool, WorkerOptions, eventually, flake::system_name};
 
-use crate::{DEADLINE, all_built, text};
+use crate::{DEADLINE, all_built, among_rivals, text};
 
 fn asked(pool: &Pool, args: &[&str]) -> String {
     text(&pool.submit(&[args, &["--json"]].concat()).expect_code(0).json()["run"])
@@ -59,7 +59,8 @@ fn three_hundred_waiting_jobs_of_one_repo_do_not_delay_another_repo() {
     all_built(pool.submit(&["h01", "--rev", &rev, "--wait", "--json"]), 1);
 
     // An evaluation and a build take about a second here.
-    assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
+    let took = start.elapsed();
+    assert!(took < among_rivals(Duration::from_secs(10)), "took {took:?}");
     assert!(waiting() > 280, "they still wait");
 }
 
