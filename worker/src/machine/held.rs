@@ -6,6 +6,7 @@
 //! is acked. While nobody answers, the lease may run out; then the job is an orphan, which is
 //! built on for `orphan_grace` and leased again if nobody took it.
 
+mod ending;
 #[cfg(test)]
 mod words;
 
@@ -13,12 +14,11 @@ use std::time::Duration;
 
 use bus::Entry;
 use proto::{
-    Finished, JobKey, Outcome, Overrides, Record, Request, Running, State,
-    event::What,
-    record::{AttemptEnd, PhaseTime},
+    JobKey, Outcome, Overrides, Record, Request, Running, State, event::What, record::AttemptEnd,
     worker::PresentJob,
 };
 
+use self::ending::Ending;
 use super::{
     io::{Answer, Effect, Written},
     job::{AGAIN, Context, Job, Stage},
@@ -98,13 +98,6 @@ enum Stop {
     HandBack,
     /// Not mine any more, or given up: the delivery is settled already.
     Fenced,
-}
-
-/// What the record is to say.
-#[derive(Clone, Debug)]
-enum Ending {
-    Finish(Box<Finished>),
-    Wait { delay: Duration, reason: AttemptEnd },
 }
 
 impl Held {
@@ -421,79 +414,6 @@ impl Held {
             self.sync = Sync::ReadingRequest;
             ctx.out.push(Effect::ReadRequest(job.id, job.subject.job.clone()));
         }
-    }
-
-    fn write_ending(&mut self, job: &Job, ctx: &mut Context<'_>) {
-        let Work::Ended(ending) = &self.work else { return };
-        self.record = match ending {
-            Ending::Finish(finished) => self.record.finished(Finished::clone(finished)),
-            Ending::Wait { delay, reason } => {
-                self.record.waiting(proto::time::millis(*delay), reason.clone())
-            }
-        };
-        self.sync = Sync::Ending;
-        job.write(&self.record, self.revision, ctx);
-    }
-
-    /// The ending stands: tell, and settle the delivery.
-    fn settle(&self, job: &Job, ctx: &mut Context<'_>) -> Option<Stage> {
-        match &self.record.state {
-            State::Finished(finished) => {
-                ctx.out.push(Effect::finished(&job.subject, &self.record, &finished.outcome));
-                if matches!(finished.outcome, Outcome::Built(_)) {
-                    let record = Box::new(self.record.clone());
-                    ctx.out.push(Effect::NoteGood(job.subject.job.clone(), record));
-                }
-                Some(job.bury_or_ack(&self.record, ctx))
-            }
-            State::Waiting(waiting) => {
-                let what = match &waiting.reason {
-                    AttemptEnd::Infra { kind, message } => What::Retrying {
-                        reason: *kind,
-                        message: message.clone(),
-                        delay_ms: waiting.delay_ms,
-                    },
-                    AttemptEnd::HandedBack | AttemptEnd::WorkerLost => What::HandedBack,
-                };
-                ctx.out.push(Effect::told(&job.subject, &self.record, what));
-                let delay = Duration::from_millis(waiting.delay_ms);
-                ctx.out.push(Effect::Nak(job.id, delay));
-                Some(Stage::Settled)
-            }
-            State::Running(_) => None,
-        }
-    }
-
-    /// The broker will not take this result, whoever asks: too large. A result without its log
-    /// excerpt says less and is taken; what is refused even so is left to the lease.
-    fn refused(&mut self, job: &Job, ctx: &mut Context<'_>) -> Option<Stage> {
-        let Work::Ended(Ending::Finish(finished)) = &mut self.work else {
-            return self.fenced(job, ctx);
-        };
-        let (Outcome::Failed { failure, .. } | Outcome::InfraFailed { failure, .. }) =
-            &mut finished.outcome
-        else {
-            return self.fenced(job, ctx);
-        };
-        if failure.log_tail.is_empty() {
-            return self.fenced(job, ctx);
-        }
-        failure.log_tail.clear();
-        self.sync = Sync::Pausing(ctx.now.mono + AGAIN);
-        None
-    }
-
-    fn finish(&self, outcome: Outcome, phases: Vec<PhaseTime>, ctx: &Context<'_>) -> Ending {
-        Ending::Finish(Box::new(Finished {
-            outcome,
-            at: ctx.now.local,
-            worker: Some(self.running.worker.clone()),
-            queue_ms: proto::time::millis(self.queued),
-            build_ms: proto::time::millis(ctx.now.mono.saturating_sub(self.since)),
-            phases,
-            signature: None,
-            overrides: self.overrides.clone(),
-        }))
     }
 }
 
