@@ -12,8 +12,6 @@ use crate::{error::Error, outage::retried, suggest};
 
 /// Digits of a commit from which on one is looked for: git prints no fewer.
 const DIGITS_MIN: usize = 7;
-/// Of a whole commit, and of a digest of overridden inputs.
-const DIGITS_MAX: [usize; 2] = [40, 12];
 /// Names that a refusal lists.
 const FITTING_SHOWN: usize = 10;
 
@@ -120,13 +118,18 @@ pub(crate) fn ambiguous(
     name: &impl ToString,
     fitting: impl ExactSizeIterator<Item = impl ToString>,
 ) -> Error {
+    Error::Ambiguous { name: name.to_string(), fitting: listed(fitting) }
+}
+
+/// What a name may mean: as many as can be read.
+pub(crate) fn listed(fitting: impl ExactSizeIterator<Item = impl ToString>) -> String {
     let more = fitting.len().saturating_sub(FITTING_SHOWN);
     let shown: Vec<String> = fitting.take(FITTING_SHOWN).map(|it| it.to_string()).collect();
     let mut fitting = shown.join(", ");
     if more > 0 {
         fitting += &format!(" and {more} more");
     }
-    Error::Ambiguous { name: name.to_string(), fitting }
+    fitting
 }
 
 impl FromStr for RevisionName {
@@ -143,9 +146,9 @@ impl FromStr for RevisionName {
             (None, _) => (value, None),
         };
         let hex = |text: &str| text.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
-        let [commit_max, digest_max] = DIGITS_MAX;
         let digest = overrides.unwrap_or_default();
-        let fits = (DIGITS_MIN..=commit_max).contains(&commit.len()) && digest.len() <= digest_max;
+        let fits = (DIGITS_MIN..=Revision::COMMIT_DIGITS).contains(&commit.len())
+            && digest.len() <= Revision::OVERRIDE_DIGITS;
         if fits && hex(commit) && hex(digest) {
             let overrides = overrides.map(str::to_owned);
             return Ok(Self::Short(Digits { commit: commit.to_owned(), overrides }));

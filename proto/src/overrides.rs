@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    revision::{OVERRIDE_DIGITS, Revision},
+    revision::Revision,
     token::{Input, Repo, TokenError},
 };
 
@@ -78,7 +78,7 @@ impl Overrides {
             hash.update(format!("{input} {repo} {}\n", revision.commit()));
         }
         let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(hex[..OVERRIDE_DIGITS].to_owned())
+        Some(hex[..Revision::OVERRIDE_DIGITS].to_owned())
     }
 }
 

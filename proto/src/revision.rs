@@ -12,20 +12,20 @@ use crate::{overrides::Overrides, token::TokenError};
 #[serde(try_from = "String", into = "String")]
 pub struct Revision(String);
 
-/// Hex digits of a git SHA-1 object id.
-const COMMIT_DIGITS: usize = 40;
-/// Hex digits of the digest over input overrides.
-pub(crate) const OVERRIDE_DIGITS: usize = 12;
-
 impl Revision {
+    /// Hex digits of a git SHA-1 object id.
+    pub const COMMIT_DIGITS: usize = 40;
+    /// Hex digits of the digest over input overrides.
+    pub const OVERRIDE_DIGITS: usize = 12;
+
     /// The commit, without the digest of overridden inputs.
     pub fn commit(&self) -> &str {
-        &self.0[..COMMIT_DIGITS]
+        &self.0[..Self::COMMIT_DIGITS]
     }
 
     /// The digest of overridden inputs, if there are any.
     pub fn overrides(&self) -> Option<&str> {
-        self.0.get(COMMIT_DIGITS + 1..)
+        self.0.get(Self::COMMIT_DIGITS + 1..)
     }
 
     /// This commit with these inputs overridden, and no others.
@@ -62,8 +62,10 @@ impl FromStr for Revision {
             part.len() == digits && part.chars().all(legal)
         };
         let fits = match value.split_once('-') {
-            None => hex(value, COMMIT_DIGITS),
-            Some((commit, rest)) => hex(commit, COMMIT_DIGITS) && hex(rest, OVERRIDE_DIGITS),
+            None => hex(value, Self::COMMIT_DIGITS),
+            Some((commit, rest)) => {
+                hex(commit, Self::COMMIT_DIGITS) && hex(rest, Self::OVERRIDE_DIGITS)
+            }
         };
         if fits {
             return Ok(Self(value.to_owned()));

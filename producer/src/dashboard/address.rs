@@ -7,7 +7,12 @@ use axum::{
 };
 use proto::{JobKey, Repo, Revision};
 
-use super::{page, routes::Site, trouble::Trouble};
+use super::{
+    page,
+    routes::Site,
+    trouble::{Trouble, cannot_be},
+};
+use crate::naming::{RevisionName, listed};
 
 /// Of a job.
 pub(crate) type JobPath = Path<(String, String, String)>;
@@ -23,43 +28,32 @@ pub(crate) fn job_of(
     Ok(JobKey { repo, revision, host: host.parse()? })
 }
 
-/// Digits of a commit, from which on one is looked for.
-const SHORT_DIGITS: usize = 7;
 /// Where the commit stands in an address, `/job/<repo>/<commit>`.
 const COMMIT_SEGMENT: usize = 3;
 
-/// The commit of an address. The first digits of one that is known lead to its whole address.
+/// The commit of an address. A name of one that is known leads to its whole address.
 pub(crate) fn revision_of(
     site: &Site,
     uri: &Uri,
     repo: &Repo,
     text: &str,
 ) -> Result<Revision, Trouble> {
-    let digits = text.to_ascii_lowercase();
-    let short = digits.len() >= SHORT_DIGITS && digits.bytes().all(|it| it.is_ascii_hexdigit());
-    let known = site.shared.read(|model| {
-        let columns = model.columns_of(repo).map(|column| &column.revision);
-        let fits = columns.filter(|it| short && it.as_str().starts_with(&digits));
-        let fits: Vec<&Revision> = fits.collect();
-        // The commit itself comes before the same one with other inputs.
-        let plain: Vec<&Revision> =
-            fits.iter().copied().filter(|it| it.overrides().is_none()).collect();
-        match (&fits[..], &plain[..]) {
-            ([one], _) | (_, [one]) => Some((*one).clone()),
-            _ => None,
-        }
+    let name: RevisionName = text.to_ascii_lowercase().parse().map_err(cannot_be)?;
+    let found = site.shared.read(|model| {
+        let known = model.columns_of(repo).map(|column| &column.revision);
+        name.among(known).map(|one| one.cloned()).map_err(|fitting| listed(fitting.into_iter()))
     });
-    match (text.parse::<Revision>(), known) {
-        (Ok(revision), _) => Ok(revision),
-        (Err(error), None) => Err(error.into()),
-        (Err(_), Some(known)) => {
-            let mut segments: Vec<&str> = uri.path().split('/').collect();
-            if let Some(segment) = segments.get_mut(COMMIT_SEGMENT) {
-                *segment = known.as_str();
-            }
-            Err(Trouble::Elsewhere(with_query(&segments.join("/"), uri)))
-        }
+    let several = |fitting| Trouble::Missing(format!("{name} is the name of several: {fitting}."));
+    let none = || Trouble::Missing(format!("Of the newest commits here, none begins with {name}."));
+    let revision = found.map_err(several)?.ok_or_else(none)?;
+    if revision.as_str() == text {
+        return Ok(revision);
     }
+    let mut segments: Vec<&str> = uri.path().split('/').collect();
+    if let Some(segment) = segments.get_mut(COMMIT_SEGMENT) {
+        *segment = revision.as_str();
+    }
+    Err(Trouble::Elsewhere(with_query(&segments.join("/"), uri)))
 }
 
 fn with_query(path: &str, uri: &Uri) -> String {

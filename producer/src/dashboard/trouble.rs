@@ -1,5 +1,7 @@
 //! Why a page is not shown, and the page that says so.
 
+use std::fmt;
+
 use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
@@ -28,8 +30,13 @@ impl From<bus::Error> for Trouble {
 
 impl From<TokenError> for Trouble {
     fn from(error: TokenError) -> Self {
-        Self::Missing(format!("That cannot be: {error}."))
+        cannot_be(error)
     }
+}
+
+/// What no name can be.
+pub(crate) fn cannot_be(why: impl fmt::Display) -> Trouble {
+    Trouble::Missing(format!("That cannot be: {why}."))
 }
 
 impl IntoResponse for Trouble {

@@ -74,6 +74,7 @@ struct LastGoodObject<'a> {
     out_path: &'a str,
     drv_path: &'a str,
     closure_bytes: u64,
+    real_ms: Option<u64>,
 }
 
 /// The last good build of a host, on one line.
@@ -87,6 +88,7 @@ pub(crate) fn last_good(repo: &Repo, host: &Host, good: &LastGood) -> String {
         out_path: &good.out_path,
         drv_path: &good.drv_path,
         closure_bytes: good.closure_bytes,
+        real_ms: good.real_ms,
     })
 }
 

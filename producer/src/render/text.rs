@@ -64,9 +64,15 @@ pub(crate) fn last_good(repo: &Repo, host: &Host, good: &LastGood, page: &Page) 
         bytes => format!("closure {}", ByteSize(bytes).display().iec()),
     };
     let (out, drv) = (plain(&good.out_path), plain(&good.drv_path));
+    let real = match good.real_ms {
+        None => String::new(),
+        Some(real_ms) => {
+            format!("  its last real build took {}\n", short(Duration::from_millis(real_ms)))
+        }
+    };
     format!(
         "{host} of {repo} at {rev}, built {when} on {worker}\n\
-         \x20 {out}\n  {closure}, from {drv}\n"
+         \x20 {out}\n  {closure}, from {drv}\n{real}"
     )
 }
 
@@ -224,7 +230,7 @@ monitoring01: build-failed: builder for nginx failed
 
     #[test]
     fn the_last_good_build_is_told_with_its_age_and_its_size() {
-        let good = |closure_bytes| LastGood {
+        let good = |closure_bytes, real_ms| LastGood {
             v: proto::V1,
             incarnation: proto::Incarnation(uuid::Uuid::nil()),
             revision: REV.parse().expect("a revision"),
@@ -233,15 +239,17 @@ monitoring01: build-failed: builder for nginx failed
             out_path: "/nix/store/x-web".into(),
             drv_path: "/nix/store/y-web.drv".into(),
             closure_bytes,
-            real_ms: None,
+            real_ms,
         };
         let job = job("web");
-        let text = |bytes| last_good(&job.repo, &job.host, &good(bytes), &page(None));
+        let text = |bytes, real| last_good(&job.repo, &job.host, &good(bytes, real), &page(None));
         let expected = format!(
             "web of nixos-servers at {REV}, built 30 s ago on w1\n  /nix/store/x-web\n  \
              closure 6.7 KiB, from /nix/store/y-web.drv\n"
         );
-        assert_eq!(text(6856), expected);
-        assert!(text(0).contains("closure of unknown size, from"));
+        assert_eq!(text(6856, None), expected);
+        let real = "  its last real build took 1m 2s\n";
+        assert_eq!(text(6856, Some(62_000)), expected + real);
+        assert!(text(0, None).contains("closure of unknown size, from"));
     }
 }

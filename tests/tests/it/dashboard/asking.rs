@@ -364,11 +364,27 @@ fn addresses_as_people_write_them_lead_there_or_are_answered_in_words() {
     leads(&format!("/commit/homelab/{upper}"), &format!("/commit/homelab/{rev}"));
     leads(&format!("/job/homelab/{short}/h01?find=x"), &format!("/job/homelab/{rev}/h01?find=x"));
     leads(&format!("/job/homelab/{short}/h01/log.txt"), &format!("/job/homelab/{rev}/h01/log.txt"));
+    leads(&format!("/commit/homelab/{}", rev.to_uppercase()), &format!("/commit/homelab/{rev}"));
     leads("/pool/", "/pool");
     leads("/repo/homelab/?host=h", "/repo/homelab?host=h");
     for nowhere in [&rev[..6], "0123456789", &format!("{short}x")] {
         assert_eq!(page.get(&format!("/commit/homelab/{nowhere}")).status, 404, "{nowhere}");
     }
+    // Digits that two commits begin with lead to neither, and name both.
+    let twin = format!("{}{:0<28}", &rev[..12], "");
+    let (key, run) = pool.bucket("nbp-runs").pop_first().expect("a run");
+    let id = text(&run["run"]);
+    let other = |it: &str| it.replace(&id, "0190f0d4-0000-7000-8000-000000000001");
+    let run = other(&run.to_string()).replace(&rev, &twin);
+    pool.publish(&format!("$KV.nbp-runs.{}", other(&key)), run.as_bytes());
+    eventually("both of them", DEADLINE, || {
+        let answer = page.get(&format!("/commit/homelab/{}", &rev[..7]));
+        (answer.status == 404).then(|| {
+            let named = [&rev, &twin].map(|it| answer.body.contains(it.as_str()));
+            assert_eq!(named, [true, true], "{}", answer.body);
+        })
+    });
+    leads(&format!("/commit/homelab/{}", &twin[..20]), &format!("/commit/homelab/{twin}"));
     // Never to another server.
     for slashes in ["//evil.example/", "/%5Cevil.example/", "///"] {
         assert_eq!(page.get(slashes).status, 404, "{slashes}");
