@@ -49,8 +49,13 @@ impl Browser {
         let dir = scratch();
         let mut program = command(find("chromedriver"));
         program.arg("--port=0").env("HOME", dir.path());
-        let process = Spawned::start("chromedriver", &mut program, dir.path());
+        let mut start = || Spawned::start("chromedriver", &mut program, dir.path());
+        let mut process = start();
         let port = eventually("the port of chromedriver", START_DEADLINE, || {
+            // It takes a free port of IPv6 and then the same of IPv4. Where that is another's, it ends.
+            if !process.is_running() {
+                process = start();
+            }
             let log = process.log();
             let (_, port) = log.split_once("started successfully on port ")?;
             port.split('.').next()?.parse().ok()

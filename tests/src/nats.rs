@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use async_nats::jetstream;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
@@ -24,6 +25,9 @@ const SYNC_LAZY: &str = "2m";
 
 /// To start and to read its store again, on a machine busy with other tests.
 const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// For one to answer or confirm: also one that has thousands of writes before that.
+pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(60);
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -98,6 +102,11 @@ impl NatsServer {
 
     pub fn url(&self) -> String {
         format!("nats://{}", self.address())
+    }
+
+    /// A connection of its own, for streams.
+    pub async fn jetstream(&self) -> jetstream::Context {
+        patient(connect(&[&self.url()]).await, ANSWER_WAIT)
     }
 
     /// Its process.
@@ -182,6 +191,17 @@ impl NatsServer {
     fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
+}
+
+/// A new connection to one of these, with more patience than the client's 5 s.
+pub(crate) async fn connect(urls: &[&str]) -> async_nats::Client {
+    let options = async_nats::ConnectOptions::new().connection_timeout(ANSWER_WAIT);
+    options.connect(urls).await.expect("a running broker")
+}
+
+/// The same for streams, which waits so long for an answer and for a confirmation.
+pub(crate) fn patient(client: async_nats::Client, wait: Duration) -> jetstream::Context {
+    jetstream::ContextBuilder::new().timeout(wait).build(client)
 }
 
 fn launch(dir: &Path, port: i32, sync: &str, extra: &str) -> Spawned {

@@ -16,6 +16,7 @@ use tokio::{runtime::Runtime, time::timeout};
 
 use crate::{
     Flake, NatsServer, NixStore, Output, Repo, Spawned,
+    nats::{ANSWER_WAIT, connect, patient},
     poll::eventually,
     process::{binary, command, run, search_path},
     scratch::scratch,
@@ -24,12 +25,11 @@ use crate::{
 /// For a command to end, builds it waits for included, on a machine busy with other tests.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(240);
 
-/// For a broker that is there, or one of three, to answer, or to confirm what it was sent: also one
-/// that has thousands of writes before that, on a machine busy with other tests.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
+/// For a broker that is there, or one of three, to answer; a question that got none is asked again.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
 
-/// For one of three brokers to answer, before it is asked again: it may not lead any more.
-const LEADERS_ANSWER: Duration = Duration::from_secs(5);
+/// For one of three to answer: it may not lead any more, and another one is asked then.
+const LEADERS_ANSWER: Duration = Duration::from_secs(10);
 
 /// For three brokers to elect one of them.
 const LEADER_DEADLINE: Duration = Duration::from_secs(60);
@@ -402,18 +402,16 @@ impl Pool {
     /// A fresh connection: it owes nothing to what happened to the broker before.
     pub async fn connect(&self) -> async_nats::Client {
         let urls = self.nats_url();
-        let urls: Vec<&str> = urls.split(',').collect();
-        let options = async_nats::ConnectOptions::new().connection_timeout(ANSWER_DEADLINE);
-        options.connect(urls).await.expect("a running broker")
+        connect(&urls.split(',').collect::<Vec<_>>()).await
     }
 
-    /// The same, for streams. It waits for answers and confirmations, not for 5 s as by default.
+    /// The same, for streams.
     pub async fn jetstream(&self) -> jetstream::Context {
         let patience = match self.peers.is_empty() {
-            true => ANSWER_DEADLINE,
+            true => ANSWER_WAIT,
             false => LEADERS_ANSWER,
         };
-        jetstream::ContextBuilder::new().timeout(patience).build(self.connect().await)
+        patient(self.connect().await, patience)
     }
 
     fn program(&self, name: &str, store: &NixStore) -> Command {

@@ -1,5 +1,6 @@
 //! The page: in a real browser, over HTTP by hand, and over a full bucket.
 
+mod addresses;
 mod asking;
 mod away;
 mod browsing;

@@ -32,8 +32,7 @@ struct Queue {
 impl Queue {
     async fn new() -> Self {
         let server = NatsServer::start();
-        let client = async_nats::connect(server.url()).await.expect("connects");
-        let context = jetstream::new(client);
+        let context = server.jetstream().await;
         let config = stream::Config {
             name: "Q".into(),
             subjects: vec!["q.>".into()],

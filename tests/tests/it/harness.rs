@@ -2,7 +2,7 @@
 
 use std::{net::TcpStream, time::Duration};
 
-use async_nats::jetstream::{self, stream};
+use async_nats::jetstream::stream;
 use tests::{
     Flake, NatsServer, NixStore, Output, Repo, Spawned, eventually,
     flake::{BROKEN_LEAF, LAST_WORDS, SHARED_LEAF, system_name},
@@ -17,7 +17,7 @@ async fn broker_killed_and_restarted_keeps_its_port_and_what_was_acked() {
     let mut nats = NatsServer::start();
     let url = nats.url();
     let config = stream::Config { name: "S".to_owned(), ..Default::default() };
-    let context = jetstream::new(async_nats::connect(&url).await.expect("connects"));
+    let context = nats.jetstream().await;
     context.create_stream(config).await.expect("creates a stream");
     let publish = context.publish("S", "kept".into()).await.expect("publishes");
     publish.await.expect("is acked");
@@ -28,7 +28,7 @@ async fn broker_killed_and_restarted_keeps_its_port_and_what_was_acked() {
     nats.restart();
 
     assert_eq!(nats.url(), url);
-    let context = jetstream::new(async_nats::connect(&url).await.expect("connects again"));
+    let context = nats.jetstream().await;
     let stream = context.get_stream("S").await.expect("the stream is still there");
     assert_eq!(stream.cached_info().state.messages, 1);
 }

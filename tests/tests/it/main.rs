@@ -76,14 +76,17 @@ use tests::Output;
 /// For anything that is waited for, on a machine busy with other tests.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// A limit of a machine of one's own: so much longer as others want its processors too, over the
-/// last minute.
+/// How many want a processor at most where a limit still means something.
+const RIVALS_MAX: f64 = 6.0;
+
+/// A limit of a machine of one's own: so many times longer as others want its processors too, by the
+/// load of the last minute, and no more than [`RIVALS_MAX`] times.
 fn among_rivals(limit: Duration) -> Duration {
     let load = std::fs::read_to_string("/proc/loadavg").expect("a system with /proc");
     let load: f64 = load.split(' ').next().and_then(|it| it.parse().ok()).expect("a number");
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let each = load / f64::from(u32::try_from(processors).expect("some"));
-    limit.mul_f64(each.max(1.0))
+    limit.mul_f64(each.clamp(1.0, RIVALS_MAX))
 }
 
 /// Outcome per host of a `submit --json` or `status --json`.

@@ -70,7 +70,7 @@ async fn a_publish_that_nobody_takes_is_tried_again_until_somebody_does() {
     });
     // As between two leaders: the publish is answered by "nobody is there".
     eventually("the first try", DEADLINE, || (heard() > before).then_some(()));
-    let context = jetstream::new(async_nats::connect(server.url()).await.expect("connects"));
+    let context = server.jetstream().await;
     let config = jetstream::stream::Config {
         name: "NBP_JOBS".into(),
         subjects: vec!["nbp.build.>".into()],

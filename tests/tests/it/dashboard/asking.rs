@@ -17,7 +17,7 @@ const NOWHERE: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// Every answer has them, whatever it is about.
 #[track_caller]
-fn guarded(answer: &http::Answer, what: &str) {
+pub(super) fn guarded(answer: &http::Answer, what: &str) {
     let policy = answer.header("content-security-policy");
     for part in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"] {
         assert!(policy.contains(part), "{what}: {policy:?}");
@@ -343,68 +343,6 @@ fn a_search_that_takes_too_long_shows_what_it_found_and_says_how_to_find_the_res
         assert!(some.body.contains(part), "{part} is not in {}", some.body);
     }
     assert!(!some.body.contains("400 lines hold"), "{}", some.body);
-}
-
-#[test]
-fn addresses_as_people_write_them_lead_there_or_are_answered_in_words() {
-    let pool = Pool::start();
-    let rev = pool.commit("master", &Flake::hosts(2));
-    pool.submit(&["--all", "--ref", "master"]).expect_code(0);
-    let page = Page::of(&pool);
-    eventually("the commit", DEADLINE, || page.get("/").body.contains(&rev).then_some(()));
-
-    let leads = |from: &str, to: &str| {
-        let answer = page.get(from);
-        assert_eq!((answer.status, answer.header("location")), (307, to), "{from}");
-        guarded(&answer, from);
-    };
-    let short = &rev[..12];
-    leads(&format!("/commit/homelab/{short}"), &format!("/commit/homelab/{rev}"));
-    let upper = short.to_uppercase();
-    leads(&format!("/commit/homelab/{upper}"), &format!("/commit/homelab/{rev}"));
-    leads(&format!("/job/homelab/{short}/h01?find=x"), &format!("/job/homelab/{rev}/h01?find=x"));
-    leads(&format!("/job/homelab/{short}/h01/log.txt"), &format!("/job/homelab/{rev}/h01/log.txt"));
-    leads(&format!("/commit/homelab/{}", rev.to_uppercase()), &format!("/commit/homelab/{rev}"));
-    leads("/pool/", "/pool");
-    leads("/repo/homelab/?host=h", "/repo/homelab?host=h");
-    for nowhere in [&rev[..6], "0123456789", &format!("{short}x")] {
-        assert_eq!(page.get(&format!("/commit/homelab/{nowhere}")).status, 404, "{nowhere}");
-    }
-    // Digits that two commits begin with lead to neither, and name both.
-    let twin = format!("{}{:0<28}", &rev[..12], "");
-    let (key, run) = pool.bucket("nbp-runs").pop_first().expect("a run");
-    let id = text(&run["run"]);
-    let other = |it: &str| it.replace(&id, "0190f0d4-0000-7000-8000-000000000001");
-    let run = other(&run.to_string()).replace(&rev, &twin);
-    pool.publish(&format!("$KV.nbp-runs.{}", other(&key)), run.as_bytes());
-    eventually("both of them", DEADLINE, || {
-        let answer = page.get(&format!("/commit/homelab/{}", &rev[..7]));
-        (answer.status == 404).then(|| {
-            let named = [&rev, &twin].map(|it| answer.body.contains(it.as_str()));
-            assert_eq!(named, [true, true], "{}", answer.body);
-        })
-    });
-    leads(&format!("/commit/homelab/{}", &twin[..20]), &format!("/commit/homelab/{twin}"));
-    // Never to another server.
-    for slashes in ["//evil.example/", "/%5Cevil.example/", "///"] {
-        assert_eq!(page.get(slashes).status, 404, "{slashes}");
-    }
-
-    let job = format!("/job/homelab/{rev}/h01");
-    let too_many = "/repo/homelab?from=18446744073709551616";
-    for path in [too_many, "/repo/homelab?from=x", &format!("{job}?attempt=x"), "/live"] {
-        let answer = page.get(path);
-        assert_eq!(answer.status, 400, "{path}");
-        assert!(answer.body.contains("This address cannot be read"), "{}", answer.body);
-        assert!(answer.header("content-type").starts_with("text/html"), "{path}");
-    }
-    for path in ["/repo/homelab?from=18446744073709551615", "/repo/homelab?from=1&host=H0"] {
-        let answer = page.get(path);
-        assert_eq!(answer.status, 200, "{path}");
-        assert!(answer.body.contains("<p>2 hosts</p>"), "{path}: {}", answer.body);
-    }
-    let none = page.get("/repo/homelab?host=NS").body;
-    assert!(none.contains("No host's name holds <q>NS</q>"), "{none}");
 }
 
 #[test]
