@@ -5,9 +5,10 @@ use axum::{
     http::{StatusCode, Uri},
     response::{IntoResponse as _, Response},
 };
-use proto::{JobKey, Repo, Revision};
+use proto::{Host, JobKey, Repo, Revision};
 
 use super::{
+    model::Column,
     page,
     routes::Site,
     trouble::{Trouble, cannot_be},
@@ -23,29 +24,45 @@ pub(crate) fn job_of(
     uri: &Uri,
     Path((repo, revision, host)): JobPath,
 ) -> Result<JobKey, Trouble> {
-    let repo: Repo = repo.parse()?;
-    let revision = revision_of(site, uri, &repo, &revision)?;
-    Ok(JobKey { repo, revision, host: host.parse()? })
+    let (repo, host): (Repo, Host) = (repo.parse()?, host.parse()?);
+    let revision = revision_of(site, uri, &repo, Some(&host), &revision)?;
+    Ok(JobKey { repo, revision, host })
 }
 
 /// Where the commit stands in an address, `/job/<repo>/<commit>`.
 const COMMIT_SEGMENT: usize = 3;
 
-/// The commit of an address. A name of one that is known leads to its whole address.
+/// The commit of an address, which may be about one host of it. A name of one that is known leads to
+/// its whole address.
 pub(crate) fn revision_of(
     site: &Site,
     uri: &Uri,
     repo: &Repo,
+    host: Option<&Host>,
     text: &str,
 ) -> Result<Revision, Trouble> {
     let name: RevisionName = text.to_ascii_lowercase().parse().map_err(cannot_be)?;
-    let found = site.shared.read(|model| {
-        let known = model.columns_of(repo).map(|column| &column.revision);
-        name.among(known).map(|one| one.cloned()).map_err(|fitting| listed(fitting.into_iter()))
+    let (found, all_read) = site.shared.read(|model| {
+        let of_host = |it: &&Column| host.is_none_or(|host| it.hosts.contains_key(host));
+        let known = model.columns_of(repo).filter(of_host).map(|column| &column.revision);
+        let found = name.among(known).map(|one| one.cloned());
+        (found.map_err(|fitting| listed(fitting.into_iter())), model.reading.done)
     });
-    let several = |fitting| Trouble::Missing(format!("{name} is the name of several: {fitting}."));
-    let none = || Trouble::Missing(format!("Of the newest commits here, none begins with {name}."));
-    let revision = found.map_err(several)?.ok_or_else(none)?;
+    let what = host.map_or_else(|| repo.to_string(), |host| format!("{host} of {repo}"));
+    let revision = match found {
+        Ok(Some(revision)) => revision,
+        Ok(None) if !all_read => return Err(Trouble::Reading),
+        Ok(None) => {
+            return Err(Trouble::Missing(format!(
+                "None of the newest commits of {what} is named {name}. \
+                 `producer status --repo {repo} --rev {name}` knows more."
+            )));
+        }
+        Err(fitting) => {
+            let text = format!("Several commits of {what} are named {name}: {fitting}.");
+            return Err(Trouble::Missing(text));
+        }
+    };
     if revision.as_str() == text {
         return Ok(revision);
     }

@@ -132,7 +132,7 @@ async fn commit(
     Path((repo, revision)): Path<(String, String)>,
 ) -> Result<Response, Trouble> {
     let repo: Repo = repo.parse()?;
-    let revision = revision_of(&site, &uri, &repo, &revision)?;
+    let revision = revision_of(&site, &uri, &repo, None, &revision)?;
     let missing = || {
         Trouble::Missing(format!(
             "{revision} is not among the newest commits of {repo}. \

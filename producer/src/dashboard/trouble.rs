@@ -16,6 +16,8 @@ pub(crate) enum Trouble {
     Missing(String),
     /// It has another address, on this server.
     Elsewhere(String),
+    /// Whether there is one is not known yet: the page has only begun.
+    Reading,
     /// Too many whole logs and old runs are being read.
     Busy,
     /// The broker.
@@ -44,6 +46,11 @@ impl IntoResponse for Trouble {
         match self {
             Self::Missing(text) => page::problem(StatusCode::NOT_FOUND, &text),
             Self::Elsewhere(to) => Redirect::temporary(&to).into_response(),
+            Self::Reading => {
+                let text =
+                    "What there is, is still being read. This page is tried again by itself.";
+                page::problem(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
             Self::Busy => {
                 let text = "Many whole logs and old runs are being read just now. \
                             This page is tried again by itself.";

@@ -200,7 +200,7 @@ mod tests {
     }
     #[test]
     fn a_last_good_build_is_documented() {
-        let good = LastGood {
+        let good = |real_ms| LastGood {
             v: proto::V1,
             incarnation: proto::Incarnation(Uuid::nil()),
             revision: REV.parse().expect("a revision"),
@@ -209,10 +209,15 @@ mod tests {
             out_path: "/nix/store/x-web".into(),
             drv_path: "/nix/store/y-web.drv".into(),
             closure_bytes: 6856,
-            real_ms: None,
+            real_ms,
         };
         let job = job("web");
-        let shown = last_good(&job.repo, &job.host, &good);
-        options::check_documented("last-good", &serde_json::from_str(&shown).expect("JSON"));
+        let shown = |real_ms| -> Value {
+            let shown = last_good(&job.repo, &job.host, &good(real_ms));
+            serde_json::from_str(&shown).expect("JSON")
+        };
+        options::check_documented("last-good", &shown(Some(62_000)));
+        assert_eq!(shown(Some(62_000))["real_ms"], 62_000);
+        assert_eq!(shown(None)["real_ms"], Value::Null);
     }
 }

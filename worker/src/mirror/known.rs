@@ -12,6 +12,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use proto::Revision;
+
 /// Commits that are remembered. A worker seldom builds more than a few at a time; when there are
 /// more, all are forgotten and asked for again.
 const COMMITS_MAX: usize = 1024;
@@ -63,7 +65,7 @@ fn head(dir: &Path, branch: &str) -> Option<String> {
 pub(super) fn target(dir: &Path, name: &str) -> Option<String> {
     let commit = |text: &str| {
         let hex = |c: char| c.is_ascii_digit() || matches!(c, 'a'..='f');
-        (text.len() == 40 && text.chars().all(hex)).then(|| text.to_owned())
+        (text.len() == Revision::COMMIT_DIGITS && text.chars().all(hex)).then(|| text.to_owned())
     };
     // A file of its own counts before what is packed.
     if let Ok(text) = fs::read_to_string(dir.join(name)) {
