@@ -13,6 +13,14 @@ fn leads(page: &Page, from: &str, to: &str) {
     guarded(&answer, from);
 }
 
+/// Waits until the page says of what is not there that it is not: before it says "tried again".
+#[track_caller]
+fn all_is_read(page: &Page) {
+    eventually("all to be read", DEADLINE, || {
+        (page.get("/commit/homelab/0123456789").status == 404).then_some(())
+    });
+}
+
 #[test]
 fn addresses_as_people_write_them_lead_there_or_are_answered_in_words() {
     let pool = Pool::start();
@@ -31,6 +39,7 @@ fn addresses_as_people_write_them_lead_there_or_are_answered_in_words() {
     leads(&format!("/commit/homelab/{}", rev.to_uppercase()), &format!("/commit/homelab/{rev}"));
     leads("/pool/", "/pool");
     leads("/repo/homelab/?host=h", "/repo/homelab?host=h");
+    all_is_read(&page);
     for nowhere in [&rev[..6], "0123456789", &format!("{short}x")] {
         assert_eq!(page.get(&format!("/commit/homelab/{nowhere}")).status, 404, "{nowhere}");
     }
@@ -83,6 +92,7 @@ fn digits_that_several_commits_begin_with_are_answered_with_those() {
         [&rev, &twin, &overridden].iter().all(|it| home.contains(it.as_str())).then_some(())
     });
 
+    all_is_read(&page);
     let short = &rev[..7];
     for path in [format!("/commit/homelab/{short}"), format!("/job/homelab/{short}/h01")] {
         let several = page.get(&path);
